@@ -1,0 +1,1 @@
+"""Drives a machine to its target state by steps."""

@@ -1,0 +1,1 @@
+"""The far side: identities, intents, configurations, images, events and the operator's page."""

@@ -1,0 +1,1 @@
+"""Takes over on the installed node and brings it into its roles through backends."""

@@ -1,0 +1,1 @@
+"""The machine we stand on: commands, mounts, durable files, the journal, events, HTTP."""

@@ -1,0 +1,60 @@
+"""Mounts with an end: what is mounted here is unmounted on the way out, never lazily."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.run import Runner
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of /proc/self/mounts."""
+
+    source: str
+    target: Path
+    fstype: str
+    options: tuple[str, ...]
+
+
+def mount_table(table: Path = Path("/proc/self/mounts")) -> tuple[Mount, ...]:
+    """Return what is mounted now. Octal escapes of the kernel are decoded."""
+    found = []
+    for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        source, target, fstype, options = (_decode(word) for word in line.split(" ")[:4])
+        found.append(Mount(source, Path(target), fstype, tuple(options.split(","))))
+    return tuple(found)
+
+
+def _decode(word: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        word = word.replace(code, character)
+    return word
+
+
+@contextmanager
+def mounted(
+    run: Runner,
+    source: str | Path,
+    target: Path | None = None,
+    *,
+    fstype: str = "auto",
+    options: Sequence[str] = (),
+) -> Iterator[Path]:
+    """Mount `source` at `target` (or a new temporary folder) for the length of a with block.
+
+    Raises CommandFailed when it cannot be mounted, or not be unmounted because somebody is in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="bm-mount-") as scratch:
+        where = target or Path(scratch)
+        where.mkdir(parents=True, exist_ok=True)
+        words = ["mount", "-t", fstype, *(["-o", ",".join(options)] if options else [])]
+        run([*words, str(source), str(where)])
+        try:
+            yield where
+        finally:
+            run(["umount", str(where)], timeout=600)

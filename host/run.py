@@ -1,0 +1,170 @@
+"""The one door for running commands.
+
+Clean environment, C locale, no standard input unless given, argv logged once, exit status checked,
+the end of standard error kept in the error, always a time limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from wire.errors import CommandError
+
+log = logging.getLogger(__name__)
+
+_KEPT_STDERR = 2000
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+Argument = str | os.PathLike[str]
+
+
+class CommandFailed(CommandError):
+    """A command ended with a status that was not expected."""
+
+    code = "command-failed"
+    title = "A command failed"
+    hint = "Look at its last words above; `bootmanager plan STATE` shows what the disks hold now."
+
+    def __init__(self, argv: Sequence[str], status: int, stderr: str) -> None:
+        tail = stderr.strip()[-_KEPT_STDERR:]
+        super().__init__(f"`{' '.join(argv)}` ended with status {status}: {tail or 'it said nothing'}")
+        self.status = status
+        self.stderr = stderr
+
+
+class CommandTimedOut(CommandError):
+    """A command did not end in time and was killed."""
+
+    code = "command-timed-out"
+    title = "A command took too long"
+    hint = "A dying disk or a hanging driver is the usual cause; look at the kernel's messages."
+
+
+class CommandMissing(CommandError):
+    """A command is not installed."""
+
+    code = "command-missing"
+    title = "A command is not installed"
+    hint = "The boot medium is incomplete; make it again."
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended as expected."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class Runner:
+    """Runs commands. There is no shell; an argument is never split or expanded."""
+
+    def __call__(
+        self,
+        argv: Sequence[Argument],
+        *,
+        input: bytes | None = None,
+        timeout: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        root: Path | None = None,
+        ok: Collection[int] = (0,),
+    ) -> Completed:
+        """Run to the end and return what it said; `root` runs it inside that tree (chroot).
+
+        `timeout` is in seconds. Raises CommandFailed, CommandTimedOut, CommandMissing.
+        """
+        words = _words(argv, root)
+        started = time.monotonic()
+        log.info("run: %s", " ".join(words))
+        try:
+            done = subprocess.run(
+                words,
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                capture_output=True,
+                timeout=timeout,
+                env=_environment(env),
+                cwd=cwd,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CommandTimedOut(f"`{' '.join(words)}` had {timeout:.0f} seconds") from None
+        except FileNotFoundError:
+            raise CommandMissing(words[0]) from None
+        seconds = time.monotonic() - started
+        stderr = done.stderr.decode(errors="replace")
+        if done.returncode not in ok:
+            log.error("failed: %s: status %d after %.1f s", words[0], done.returncode, seconds)
+            raise CommandFailed(words, done.returncode, stderr)
+        log.info("done: %s: %.1f s", words[0], seconds)
+        stdout = done.stdout.decode(errors="replace")
+        return Completed(tuple(words), done.returncode, stdout, stderr, seconds)
+
+    @contextmanager
+    def feeding(
+        self, argv: Sequence[Argument], *, timeout: float = 3600.0
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a command that reads what the caller writes to its `stdin`.
+
+        On leaving, its standard input is closed, its end awaited and its status checked. An exception
+        in the caller kills it first. Raises CommandFailed, CommandTimedOut, CommandMissing.
+        """
+        words = _words(argv, None)
+        log.info("run: %s", " ".join(words))
+        started = time.monotonic()
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=_environment(None),
+            )
+        except FileNotFoundError:
+            raise CommandMissing(words[0]) from None
+        try:
+            yield process
+        except BrokenPipeError:
+            pass  # It ended early; its status and last words below say why.
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        try:
+            _, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise CommandTimedOut(f"`{' '.join(words)}` had {timeout:.0f} seconds") from None
+        if process.returncode != 0:
+            raise CommandFailed(words, process.returncode, stderr.decode(errors="replace"))
+        log.info("done: %s: %.1f s", words[0], time.monotonic() - started)
+
+    def replace(self, argv: Sequence[Argument]) -> None:
+        """Replace this program by another one; returns only by raising CommandMissing."""
+        words = _words(argv, None)
+        log.info("exec: %s", " ".join(words))
+        try:
+            os.execvpe(words[0], words, os.environ)
+        except FileNotFoundError:
+            raise CommandMissing(words[0]) from None
+
+
+def _words(argv: Sequence[Argument], root: Path | None) -> list[str]:
+    words = [os.fspath(word) for word in argv]
+    return ["chroot", os.fspath(root), *words] if root is not None else words
+
+
+def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+    return {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive", **(extra or {})}

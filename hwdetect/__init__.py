@@ -1,0 +1,1 @@
+"""From udev to an inventory: disks, network interfaces, kernel modules, media."""

@@ -1,0 +1,1 @@
+"""Images: manifests, the dongle cache, and the fetch-verify-unpack pipeline."""

@@ -1,0 +1,1 @@
+"""One boot step a file; base.py is the contract."""

@@ -1,0 +1,1 @@
+"""What crosses between the programs: signed calls, messages, node configuration, errors."""

@@ -1,0 +1,89 @@
+"""What node and server tell each other, as frozen classes.
+
+Sizes are MiB where a disk or memory is meant, because XML-RPC integers have 32 bits.
+An absent text is "".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TargetState(StrEnum):
+    """What the operator wants of a node (the intent)."""
+
+    NEW = "new"
+    INST = "inst"
+    RINS = "rins"
+    BOOT = "boot"
+    DBG = "dbg"
+
+
+class RunLevel(StrEnum):
+    """What was last observed of a node; never an intent."""
+
+    BOOT = "boot"
+    SAFEBOOT = "safeboot"
+    FAILBOOT = "failboot"
+    REINSTALL = "reinstall"
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """The least hardware that this node may be installed on."""
+
+    memory_mib: int = 499
+    disk_mib: int = 4096
+
+
+@dataclass(frozen=True)
+class DiskPolicy:
+    """Which disks the node may use.
+
+    `system` is a serial number or WWN, or "" to take the only disk that fits. `data` is "auto" (every
+    further disk that is blank or ours), "none", or serial numbers separated by commas.
+    """
+
+    system: str = ""
+    data: str = "auto"
+
+
+@dataclass(frozen=True)
+class VolumeSizes:
+    """Sizes in MiB; the slivers volume takes the rest of the volume group."""
+
+    boot_mib: int = 512
+    swap_mib: int = 256
+    root_mib: int = 3072
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image by name and by the SHA-256 (hex) of its manifest."""
+
+    name: str
+    manifest: str
+
+
+@dataclass(frozen=True)
+class NodeDetails:
+    """The node's configuration as the server keeps it: the reply to BootGetNodeDetails.
+
+    `run_id` names one (re)installation and changes whenever an operator asks for another one.
+    `generation` grows with every change of the configuration.
+    """
+
+    node_id: int
+    hostname: str
+    boot_state: TargetState
+    run_id: str
+    generation: int
+    base_image: ImageRef
+    images: tuple[ImageRef, ...] = ()
+    ssh_keys: tuple[str, ...] = ()
+    minimum: Minimum = Minimum()
+    disks: DiskPolicy = DiskPolicy()
+    volumes: VolumeSizes = VolumeSizes()
+    kernel_arguments: str = "console=tty0 console=ttyS0,115200"
+    cache_budget_mib: int = 2048

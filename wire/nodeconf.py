@@ -1,0 +1,172 @@
+"""The node's configuration file on the key medium (`plnode.txt`, older name `planet.cnf`).
+
+Lines KEY="value"; comments start with # in column 0; quotes must match; unknown keys are ignored; an
+empty value is an error. Host and domain names are lowercased and a MAC address uppercased, as the
+original boot managers did. Added to the classic keys: BOOT_SERVER, the server's base URL.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from wire.errors import ConfigurationError
+from wire.session import BadNodeKey, NodeKey
+
+FILE_NAMES = ("plnode.txt", "planet.cnf")
+MAXIMUM_BYTES = 64 * 1024
+_LINE = re.compile(r"""([A-Z][A-Z0-9_]*)=(?:"([^"]*)"|'([^']*)'|([^\s"']*))\s*""")
+
+
+class MalformedNodeConfiguration(ConfigurationError):
+    """The file cannot be read as a node configuration."""
+
+    code = "malformed-node-configuration"
+    title = "The node's configuration file is malformed"
+    hint = "Correct the line, or write the key medium again at the server: bootserver media key NODE FILE."
+
+
+class IpMethod(StrEnum):
+    """How the node gets its address."""
+
+    STATIC = "static"
+    DHCP = "dhcp"
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The node's own interface. `device` is a MAC address, an interface name, or "" for the one with a link."""
+
+    method: IpMethod = IpMethod.DHCP
+    device: str = ""
+    address: str = ""
+    netmask: str = ""
+    gateway: str = ""
+    dns: tuple[str, ...] = ()
+
+    @property
+    def prefix_length(self) -> int:
+        """Bits of the netmask."""
+        return ipaddress.ip_network(f"0.0.0.0/{self.netmask}").prefixlen
+
+
+@dataclass(frozen=True)
+class NodeConfiguration:
+    """Who this node is and how it reaches its server."""
+
+    node_id: int
+    key: NodeKey = field(repr=False)
+    server: str
+    network: NetworkSettings
+    hostname: str = ""
+    proxy: str = ""
+
+
+def parse(text: str, source: str) -> NodeConfiguration:
+    """Read the file's text; `source` is named in errors.
+
+    Raises MalformedNodeConfiguration with source, line and reason; values are never quoted, because
+    one of them is the key.
+    """
+    values: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        values.update(_pair(line, number, source))
+    return _Reader(values, source).configuration()
+
+
+def _pair(line: str, number: int, source: str) -> dict[str, tuple[int, str]]:
+    found = _LINE.fullmatch(line.strip())
+    if not found:
+        raise MalformedNodeConfiguration(f'{source}, line {number}: not of the form KEY="value"')
+    key, value = found[1], found[2] or found[3] or found[4] or ""
+    if not value:
+        raise MalformedNodeConfiguration(f"{source}, line {number}: {key} is empty")
+    return {key: (number, value)}
+
+
+class _Reader:
+    """Typed access to the values, with the line in each complaint."""
+
+    def __init__(self, values: dict[str, tuple[int, str]], source: str) -> None:
+        self._values = values
+        self._source = source
+
+    def configuration(self) -> NodeConfiguration:
+        name = ".".join(part for part in (self._text("HOST_NAME"), self._text("DOMAIN_NAME")) if part)
+        return NodeConfiguration(
+            node_id=self._node_id(),
+            key=self._key(),
+            server=self._server(),
+            network=self._network(),
+            hostname=name.lower(),
+            proxy=self._text("PROXY_SERVER"),
+        )
+
+    def _text(self, key: str) -> str:
+        return self._values.get(key, (0, ""))[1]
+
+    def _wrong(self, key: str, reason: str) -> MalformedNodeConfiguration:
+        line = self._values.get(key, (0, ""))[0]
+        where = f"{self._source}, line {line}" if line else self._source
+        return MalformedNodeConfiguration(f"{where}: {key} {reason}")
+
+    def _need(self, key: str) -> str:
+        value = self._text(key)
+        if not value:
+            raise self._wrong(key, "is missing")
+        return value
+
+    def _node_id(self) -> int:
+        text = self._need("NODE_ID")
+        if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
+            raise self._wrong("NODE_ID", "is not a positive number")
+        return int(text)
+
+    def _key(self) -> NodeKey:
+        try:
+            return NodeKey.from_text(self._need("NODE_KEY"))
+        except BadNodeKey as error:
+            raise self._wrong("NODE_KEY", f"is malformed: {error.detail}") from None
+
+    def _server(self) -> str:
+        url = self._need("BOOT_SERVER").rstrip("/")
+        if not re.fullmatch(r"https?://[^\s/?#]+", url):
+            raise self._wrong("BOOT_SERVER", "is not of the form http://host:port")
+        return url
+
+    def _network(self) -> NetworkSettings:
+        device = self._text("NET_DEVICE")
+        if ":" in device:
+            device = device.upper()
+        try:
+            method = IpMethod(self._text("IP_METHOD") or "dhcp")
+        except ValueError:
+            raise self._wrong("IP_METHOD", "is neither static nor dhcp") from None
+        if method is IpMethod.DHCP:
+            return NetworkSettings(method, device)
+        return NetworkSettings(
+            method,
+            device,
+            self._address("IP_ADDRESS"),
+            self._netmask(),
+            self._address("IP_GATEWAY"),
+            tuple(self._address(key) for key in ("IP_DNS1", "IP_DNS2") if self._text(key)),
+        )
+
+    def _address(self, key: str) -> str:
+        try:
+            return str(ipaddress.IPv4Address(self._need(key)))
+        except ipaddress.AddressValueError:
+            raise self._wrong(key, "is not an IPv4 address") from None
+
+    def _netmask(self) -> str:
+        text = self._need("IP_NETMASK")
+        try:
+            ipaddress.ip_network(f"0.0.0.0/{text}")
+        except ValueError:
+            raise self._wrong("IP_NETMASK", "is not a netmask") from None
+        return text

@@ -1,0 +1,142 @@
+"""The node's side of the signed calls: opens a session and proves every call and reply.
+
+Nothing is retried here. A session that the server forgot (it was restarted) is opened again once,
+because that is part of the protocol and not a failure.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from host.http import HttpClient
+from wire import xmlrpc
+from wire.errors import ConfigurationError, TrustError
+from wire.session import METHOD, NodeKey, Session, new_nonce, same_mac
+from wire.structure import MalformedMessage
+
+PATH = "/PLCAPI/"
+FAULT_AUTHENTICATION = 103
+
+
+class AuthenticationRefused(TrustError):
+    """The server does not accept that this is the node."""
+
+    code = "authentication-refused"
+    title = "The server refuses this node"
+    hint = "Compare NODE_ID with the server's `bootserver node list`; write the key medium again."
+
+
+class ServerNotAuthentic(TrustError):
+    """The answer was not made by somebody who knows the node's key."""
+
+    code = "server-not-authentic"
+    title = "The answer is not from this node's server"
+    hint = "Somebody else answers at BOOT_SERVER, or the key was changed at the server. Check both."
+
+
+class CallRefused(ConfigurationError):
+    """The server understood and authenticated a call but cannot do it."""
+
+    code = "call-refused"
+    title = "The server cannot do what was asked"
+    hint = "See the server's log for the same call."
+
+
+class ServerClient:
+    """Signed calls of one node to its server. Safe to use from several threads."""
+
+    def __init__(self, http: HttpClient, node_id: int, key: NodeKey, node_ip: str = "") -> None:
+        self._http = http
+        self._node_id = node_id
+        self._key = key
+        self._node_ip = node_ip
+        self._session: Session | None = None
+        self._counter = 0
+        self._lock = threading.Lock()
+        self.server_time = 0
+        self.server_time_at = 0.0
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Return the authenticated result of a call.
+
+        Raises AuthenticationRefused, ServerNotAuthentic, CallRefused, ServerUnreachable, MalformedMessage.
+        """
+        with self._lock:
+            known = self._session is not None
+            try:
+                return self._signed(method, list(params))
+            except AuthenticationRefused:
+                if not known:
+                    raise
+                self._session = None
+                return self._signed(method, list(params))
+
+    def _signed(self, method: str, params: list[Any]) -> Any:
+        session = self._session or self._open()
+        self._counter += 1
+        call_mac = session.call_mac(method, self._node_ip, self._counter, params)
+        auth = {
+            "AuthMethod": METHOD,
+            "node_id": self._node_id,
+            "node_ip": self._node_ip,
+            "session": session.session,
+            "counter": self._counter,
+            "value": call_mac,
+        }
+        try:
+            reply = self._post(method, [auth, *params])
+            # An answer that never came leaves the counters apart, so any failure ends the session.
+            return self._verified(session, call_mac, reply)
+        except Exception:
+            self._session = None
+            raise
+
+    def _verified(self, session: Session, call_mac: str, reply: Any) -> Any:
+        match reply:
+            case {"result": result, "time": int(now), "value": str(value)}:
+                pass
+            case _:
+                raise MalformedMessage("reply: not a struct of result, time and value")
+        if not same_mac(value, session.reply_mac(self._counter, call_mac, result, now)):
+            raise ServerNotAuthentic(f"{self._http.base_url}: the reply's MAC is wrong")
+        self._note_time(now)
+        match result:
+            case {"fault": {"code": int(code), "text": str(text)}}:
+                raise CallRefused(f"fault {code}: {text}")
+            case {"value": answer}:
+                self._session = session
+                return answer
+        raise MalformedMessage("reply: neither a value nor a fault")
+
+    def _open(self) -> Session:
+        client_nonce = new_nonce()
+        reply = self._post("OpenSession", [{"node_id": self._node_id, "nonce": client_nonce}])
+        match reply:
+            case {"session": str(name), "nonce": str(server_nonce), "time": int(now), "value": str(value)}:
+                pass
+            case _:
+                raise MalformedMessage("OpenSession: not a struct of session, nonce, time and value")
+        session = Session.derive(self._key, self._node_id, name, client_nonce, server_nonce)
+        if not same_mac(value, session.opening_mac(client_nonce, server_nonce, now)):
+            # A wrong key and an unknown node look the same from here, on purpose.
+            raise AuthenticationRefused(
+                f"{self._http.base_url} and this node (id {self._node_id}) do not share a key"
+            )
+        self._counter = 0
+        self._note_time(now)
+        return session
+
+    def _note_time(self, now: int) -> None:
+        self.server_time, self.server_time_at = now, time.monotonic()
+
+    def _post(self, method: str, params: list[Any]) -> Any:
+        body = xmlrpc.dump_call(method, params)
+        raw = self._http.post(PATH, body, content_type="text/xml", limit=xmlrpc.MAXIMUM_BYTES)
+        try:
+            return xmlrpc.load_reply(raw)
+        except xmlrpc.Fault as fault:
+            if fault.faultCode == FAULT_AUTHENTICATION:
+                raise AuthenticationRefused(f"{self._http.base_url}: {fault.faultString}") from None
+            raise CallRefused(f"{method}: fault {fault.faultCode}: {fault.faultString}") from None

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from host.console import Console
 from host.events import Events
+from host.options import Options
 from host.run import Runner
 from host.storage import Storage
 
-
-@dataclass(frozen=True)
-class Options:
-    """Options of a run of bootmanager; the same names in the file, as kernel arguments (bm.*) and on the command line.
-
-    `root`, where the installed system is mounted while steps work on it, and `state_dir`, where events,
-    sockets and mounts of this boot live, are folders in RAM.
-    """
-
-    state: str = "auto"
-    events: str = ""
-    chain: str = "kexec"
-    server: str = ""
-    state_dir: Path = Path("/run/bootmanager")
+# Events, mounts and triggers of this boot; in RAM.
+STATE_FOLDER = Path("/run/bootmanager")
 
 
 @dataclass(frozen=True)
@@ -32,4 +22,6 @@ class Host:
     run: Runner
     storage: Storage
     events: Events
-    options: Options = field(default=Options())
+    console: Console
+    options: Options = Options()
+    state_dir: Path = STATE_FOLDER

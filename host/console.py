@@ -1,0 +1,68 @@
+"""The consoles: every one that the kernel talks to, VGA and serial at the same time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import termios
+from collections.abc import Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+ACTIVE = Path("/sys/class/tty/console/active")
+
+
+class Console:
+    """Plain text to all consoles, and answers from whichever one somebody types on."""
+
+    def __init__(self, devices: Sequence[Path]) -> None:
+        self._devices = tuple(devices)
+
+    @classmethod
+    def of_kernel(cls, active: Path = ACTIVE) -> Console:
+        """Return the consoles that the kernel was booted with (console= arguments)."""
+        names = active.read_text().split() if active.exists() else []
+        return cls([Path("/dev") / ("tty1" if name == "tty0" else name) for name in names])
+
+    def say(self, text: str) -> None:
+        """Write lines to every console; a console that cannot be written is passed over with a log line."""
+        raw = (text.rstrip("\n") + "\n").encode()
+        for device in self._devices:
+            try:
+                handle = os.open(device, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+            except OSError as error:
+                log.warning("console %s: %s", device, error)
+                continue
+            try:
+                # Blocking from here on, so that a slow serial line gets every byte.
+                os.set_blocking(handle, True)
+                os.write(handle, raw)
+            finally:
+                os.close(handle)
+
+    def ask(self, question: str) -> str:
+        """Ask on every console and return the first line typed on any, without its end. Waits for ever."""
+        self.say(question)
+        with selectors.DefaultSelector() as selector:
+            handles = [os.open(device, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK) for device in self._devices]
+            try:
+                for handle in handles:
+                    # What was typed before the question is not an answer to it.
+                    if os.isatty(handle):
+                        termios.tcflush(handle, termios.TCIFLUSH)
+                    selector.register(handle, selectors.EVENT_READ, bytearray())
+                return self._first_line(selector)
+            finally:
+                for handle in handles:
+                    os.close(handle)
+
+    def _first_line(self, selector: selectors.BaseSelector) -> str:
+        while True:
+            for key, _ in selector.select():
+                typed: bytearray = key.data
+                typed += os.read(key.fd, 1024)
+                line, end, _ = typed.partition(b"\n")
+                if end:
+                    return line.decode(errors="replace").strip()

@@ -1,0 +1,29 @@
+"""Check in at the server: prove who we are and learn what is wanted of us."""
+
+from __future__ import annotations
+
+from host.http import HttpClient
+from host.network import NetworkUp
+from host.server import ServerClient
+from steps.base import Context, Effect, Observation, Step, holds
+from wire.messages import NodeDetails
+from wire.nodeconf import NodeConfiguration
+from wire.structure import structure
+
+
+class CheckIn(Step):
+    """The server knows this node, and this node its configuration."""
+
+    name = "check_in"
+    title = "Check in at the server"
+    effect = Effect.READS
+    needs = (NodeConfiguration, NetworkUp)
+    gives = (ServerClient, NodeDetails)
+
+    def observe(self, context: Context) -> Observation:
+        configuration = context.facts[NodeConfiguration]
+        http = HttpClient(configuration.server, proxy=configuration.proxy)
+        address = context.facts[NetworkUp].address
+        client = ServerClient(http, configuration.node_id, configuration.key, address)
+        details = structure(client.call("BootGetNodeDetails"), NodeDetails)
+        return holds(client, details)

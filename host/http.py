@@ -1,21 +1,31 @@
 """HTTP, for everything that crosses the network.
 
-Every request has a time limit for connecting and for each pause in the answer; nothing is retried
-here. Replies are read within a bound that the caller states.
+Every request has a time limit for connecting and for each pause in the answer. Replies are read within
+a bound that the caller states. Nothing is retried here unless the caller asks for it, which is right only
+for what cannot change: one lost packet in the middle of an image must not throw the whole step back.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import requests
+from urllib3.exceptions import MaxRetryError
+from urllib3.util import Retry
 
-from wire.errors import ConfigurationError, TransientError
+from wire.errors import ConfigurationError, TransientError, VerificationError
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
+
+ONCE = Retry(total=0)
+# Pauses of 0, 1, 2, 4 and 8 seconds, each with up to a second of jitter.
+PATIENT = Retry(total=5, backoff_factor=0.5, backoff_jitter=1.0, backoff_max=30)
 
 
 class ServerUnreachable(TransientError):
@@ -32,6 +42,14 @@ class NotAtServer(ConfigurationError):
     code = "not-at-server"
     title = "The server does not have it"
     hint = "Publish the image again at the server: bootserver image publish NAME FILE."
+
+
+class AnswerTooLong(VerificationError):
+    """The answer is longer than what was asked for can be."""
+
+    code = "answer-too-long"
+    title = "The server's answer is too long"
+    hint = "Something else answers in its place (a proxy, a portal), or its contents are damaged."
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,10 @@ class HttpClient:
             self._session.proxies = {"http": proxy, "https": proxy}
 
     def post(self, path: str, body: bytes, *, content_type: str, limit: int) -> bytes:
-        """Send `body` and return the answer of at most `limit` bytes. Raises ServerUnreachable."""
+        """Send `body` and return the answer of at most `limit` bytes; never asked again.
+
+        Raises ServerUnreachable, NotAtServer, AnswerTooLong.
+        """
         url = self.base_url + path
         with self._asking(url):
             answer = self._session.post(
@@ -65,8 +86,24 @@ class HttpClient:
                 self._check(answer, url)
                 return _bounded(answer, limit, url)
 
-    def get(self, path: str, *, limit: int) -> bytes:
-        """Return the body at `path`, at most `limit` bytes. Raises ServerUnreachable, NotAtServer."""
+    def get(self, path: str, *, limit: int, retry: Retry = ONCE) -> bytes:
+        """Return the body at `path`, at most `limit` bytes.
+
+        `retry` says how often and how patiently to ask again where no usable answer came.
+        Raises ServerUnreachable, NotAtServer, AnswerTooLong.
+        """
+        while True:
+            try:
+                return self._get_once(path, limit)
+            except ServerUnreachable as error:
+                try:
+                    retry = retry.increment("GET", path, error=error)
+                except MaxRetryError:
+                    raise error from None
+                log.warning("asking again: %s", error)
+                retry.sleep()
+
+    def _get_once(self, path: str, limit: int) -> bytes:
         url = self.base_url + path
         with self._asking(url):
             answer = self._session.get(url, timeout=self._timeout, stream=True)
@@ -97,7 +134,7 @@ def _bounded(answer: requests.Response, limit: int, url: str) -> bytes:
     for part in answer.iter_content(256 * 1024):
         size += len(part)
         if size > limit:
-            raise ServerUnreachable(f"{url} sent more than the {limit} bytes allowed")
+            raise AnswerTooLong(f"{url} sent more than the {limit} bytes allowed")
         parts.append(part)
     return b"".join(parts)
 

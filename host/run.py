@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from wire.errors import CommandError
 
@@ -118,37 +121,42 @@ class Runner:
         """Run a command that reads what the caller writes to its `stdin`.
 
         On leaving, its standard input is closed, its end awaited and its status checked. An exception
-        in the caller kills it first. Raises CommandFailed, CommandTimedOut, CommandMissing.
+        in the caller kills it first. After `timeout` seconds, counted from its start, it is killed.
+        Raises CommandFailed, CommandTimedOut, CommandMissing.
         """
         words = _words(argv, None)
         log.info("run: %s", " ".join(words))
         started = time.monotonic()
-        try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=_environment(None),
-            )
-        except FileNotFoundError:
-            raise CommandMissing(words[0]) from None
-        try:
-            yield process
-        except BrokenPipeError:
-            pass  # It ended early; its status and last words below say why.
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
-        try:
-            _, stderr = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise CommandTimedOut(f"`{' '.join(words)}` had {timeout:.0f} seconds") from None
-        if process.returncode != 0:
-            raise CommandFailed(words, process.returncode, stderr.decode(errors="replace"))
+        # Not a pipe: nobody reads while the caller writes, and a command that has much to say would stop.
+        with tempfile.TemporaryFile() as stderr:
+            try:
+                process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    env=_environment(None),
+                )
+            except FileNotFoundError:
+                raise CommandMissing(words[0]) from None
+            late = threading.Event()
+            watch = threading.Timer(timeout, _kill_late, (process, late))
+            watch.daemon = True
+            watch.start()
+            try:
+                yield process
+            except BrokenPipeError:
+                pass  # It ended early; its status and last words below say why.
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                process.communicate()
+                watch.cancel()
+            if late.is_set():
+                raise CommandTimedOut(f"`{' '.join(words)}` had {timeout:.0f} seconds")
+            if process.returncode != 0:
+                raise CommandFailed(words, process.returncode, _tail(stderr))
         log.info("done: %s: %.1f s", words[0], time.monotonic() - started)
 
     def replace(self, argv: Sequence[Argument]) -> None:
@@ -159,6 +167,16 @@ class Runner:
             os.execvpe(words[0], words, os.environ)
         except FileNotFoundError:
             raise CommandMissing(words[0]) from None
+
+
+def _kill_late(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
+
+
+def _tail(stderr: IO[bytes]) -> str:
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _KEPT_STDERR))
+    return stderr.read().decode(errors="replace")
 
 
 def _words(argv: Sequence[Argument], root: Path | None) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from host.mounts import mounted
-from host.run import Runner
+from host.run import CommandFailed, Runner
 from host.storage import VOLUME_GROUP
 
 ROOT_DEVICE = f"/dev/{VOLUME_GROUP}/root"
@@ -17,14 +17,32 @@ BOOT_LABEL = "bm-boot"
 BOOT_DEVICE = f"/dev/disk/by-label/{BOOT_LABEL}"
 SLIVERS_FOLDER = Path("var/lib/machines")
 
+# Not even the journal is replayed: a look must leave no trace.
+_LOOKING = ("ro", "noload")
+
+
+def read_installed(run: Runner, path: Path) -> str | None:
+    """Return the text of a file on the installed root volume, None where there is no such thing.
+
+    A volume that is absent, not made yet or damaged has no readable file either; whoever then writes
+    to it or needs it meets the reason.
+    """
+    if not Path(ROOT_DEVICE).exists():
+        return None
+    try:
+        with mounted(run, ROOT_DEVICE, fstype="ext4", options=_LOOKING) as root:
+            file = root / path
+            return file.read_text() if file.is_file() else None
+    except CommandFailed:
+        return None
+
 
 @contextmanager
 def target_read_only(run: Runner) -> Iterator[Path]:
-    """Mount root and /boot for looking at them; not even their journals are replayed."""
-    options = ["ro", "noload"]
+    """Mount root and /boot for looking at them. Raises CommandFailed."""
     with (
-        mounted(run, ROOT_DEVICE, fstype="ext4", options=options) as root,
-        mounted(run, BOOT_DEVICE, root / "boot", fstype="ext4", options=options),
+        mounted(run, ROOT_DEVICE, fstype="ext4", options=_LOOKING) as root,
+        mounted(run, BOOT_DEVICE, root / "boot", fstype="ext4", options=_LOOKING),
     ):
         yield root
 
@@ -33,7 +51,7 @@ def target_read_only(run: Runner) -> Iterator[Path]:
 def target(run: Runner, *, for_chroot: bool = False) -> Iterator[Path]:
     """Mount root, /boot and the slivers volume for writing; with `for_chroot` also what programs need.
 
-    Unmounting, which happens on leaving, is what makes everything written durable.
+    Unmounting, which happens on leaving, is what makes everything written durable. Raises CommandFailed.
     """
     with ExitStack() as stack:
         root = stack.enter_context(mounted(run, ROOT_DEVICE, fstype="ext4"))

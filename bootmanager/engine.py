@@ -1,0 +1,149 @@
+"""The engine walks a plan: observe; where the goal does not hold, run and observe again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_exponential_jitter
+
+from host.journal import Journal
+from host.ports import Host
+from steps.base import Change, Context, Effect, Facts, Observation, Step
+from wire.errors import BootError, TransientError, VerificationError
+
+ATTEMPTS = 4
+RETRY_SECONDS = 90.0
+
+
+class GoalNotReached(VerificationError):
+    """A step ran without an error, and its goal still does not hold."""
+
+    code = "goal-not-reached"
+    title = "A step did not reach its goal"
+    hint = "A disk that forgets what is written to it looks like this; look at the kernel's messages."
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the plan says of one step, without having run it."""
+
+    step: str
+    title: str
+    effect: Effect
+    holds: bool
+    changes: tuple[Change, ...] = ()
+    blocked: str = ""
+
+
+class Engine:
+    """Runs steps, tells what they do, retries what may go away by itself."""
+
+    def __init__(self, host: Host, journal: Journal) -> None:
+        self.host = host
+        self.journal = journal
+
+    def execute(self, steps: Sequence[Step], facts: Facts) -> Facts:
+        """Make every step's goal hold, in order, and return all facts.
+
+        Raises the BootError of the step that failed, with `step` named in an event.
+        """
+        for step in steps:
+            try:
+                facts = facts.plus(*self._retried(step, facts).facts)
+            except BootError as error:
+                self.host.events.tell("step.failed", step=step.name, code=error.code, detail=error.detail)
+                raise
+        return facts
+
+    def preview(self, steps: Sequence[Step], facts: Facts) -> tuple[Preview, ...]:
+        """Say what `execute` would do. Only observes."""
+        seen = []
+        for step in steps:
+            missing = [kind.__name__ for kind in step.needs if kind not in facts]
+            if missing:
+                seen.append(_blocked(step, f"not known before it runs: {', '.join(missing)}"))
+                continue
+            try:
+                found = step.observe(Context(self.host, facts))
+            except BootError as error:
+                seen.append(_blocked(step, str(error)))
+                continue
+            facts = facts.plus(*found.facts)
+            seen.append(Preview(step.name, step.title, step.effect, found.holds, found.changes))
+        return tuple(seen)
+
+    def _retried(self, step: Step, facts: Facts) -> Observation:
+        def waiting(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            seconds = state.next_action.sleep if state.next_action else 0.0
+            self.host.events.tell(
+                "step.retry", step=step.name, attempt=state.attempt_number, seconds=round(seconds, 1), detail=str(error)
+            )
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(RETRY_SECONDS),
+            wait=wait_exponential_jitter(initial=1, max=20, jitter=2),
+            before_sleep=waiting,
+            reraise=True,
+        )
+        return retrying(self._once, step, facts)
+
+    def _once(self, step: Step, facts: Facts) -> Observation:
+        context = Context(self.host, facts, progress=self._progress_of(step))
+        tell = self.host.events.tell
+        started = time.monotonic()
+        tell("step.started", step=step.name, title=step.title)
+        found = step.observe(context)
+        if found.holds:
+            tell("step.done" if step.effect is Effect.READS else "step.kept", step=step.name, seconds=_since(started))
+            return found
+        self._note("start", step)
+        step.run(context)
+        found = step.observe(context)
+        if not found.holds:
+            left = "; ".join(f"{change.target}: {change.text}" for change in found.changes)
+            raise GoalNotReached(f"{step.name}: {left or 'still not so'}")
+        self._note("done", step)
+        tell("step.done", step=step.name, seconds=_since(started))
+        return found
+
+    def _note(self, kind: str, step: Step) -> None:
+        try:
+            self.journal.append(kind, step=step.name, run=self.host.events.run_id)
+        except OSError as error:
+            # The journal is for people; the disks themselves tell what is done.
+            self.host.events.tell("journal.lost", path=str(self.journal.path), detail=str(error))
+
+    def _progress_of(self, step: Step) -> Progress:
+        return Progress(self.host, step.name)
+
+
+class Progress:
+    """Tells how far a step is, not more often than somebody can read."""
+
+    def __init__(self, host: Host, step: str, *, every_seconds: float = 0.5) -> None:
+        self._host = host
+        self._step = step
+        self._every = every_seconds
+        self._last = 0.0
+
+    def __call__(self, fraction: float | None, detail: str) -> None:
+        """Tell it; `fraction` is 0..1, or None where it cannot be known."""
+        now = time.monotonic()
+        if now - self._last < self._every and fraction != 1.0:
+            return
+        self._last = now
+        known = {} if fraction is None else {"fraction": round(fraction, 3)}
+        self._host.events.tell("step.progress", step=self._step, detail=detail, **known)
+
+
+def _blocked(step: Step, why: str) -> Preview:
+    return Preview(step.name, step.title, step.effect, False, (), why)
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 2)

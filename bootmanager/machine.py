@@ -1,0 +1,62 @@
+"""The machine: which state may follow which, and why. One table; nothing runs inside transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from transitions import Machine
+
+
+class State(StrEnum):
+    """Where bootmanager is. AUTO asks what is wanted; CHAINED has handed the machine over."""
+
+    AUTO = "auto"
+    NEW = "new"
+    INST = "inst"
+    RINS = "rins"
+    BOOT = "boot"
+    DBG = "dbg"
+    CHAINED = "chained"
+
+
+# event, source, destination
+TRANSITIONS: tuple[tuple[str, State, State], ...] = (
+    ("want_new", State.AUTO, State.NEW),
+    ("want_inst", State.AUTO, State.INST),
+    ("want_rins", State.AUTO, State.RINS),
+    ("want_boot", State.AUTO, State.BOOT),
+    ("want_dbg", State.AUTO, State.DBG),
+    ("server_away", State.AUTO, State.BOOT),
+    ("confirmed", State.NEW, State.INST),
+    ("installed", State.INST, State.BOOT),
+    ("installed", State.RINS, State.BOOT),
+    ("chain", State.BOOT, State.CHAINED),
+    ("fail", State.AUTO, State.DBG),
+    ("fail", State.NEW, State.DBG),
+    ("fail", State.INST, State.DBG),
+    ("fail", State.RINS, State.DBG),
+    ("fail", State.BOOT, State.DBG),
+    ("release", State.DBG, State.AUTO),
+)
+
+
+class NodeMachine:
+    """The state of this run; `entered` is told of each change with its reason."""
+
+    state: State
+
+    def __init__(self, entered: Callable[[State, str], None]) -> None:
+        self._entered = entered
+        self._machine = Machine(
+            model=self,
+            states=State,
+            transitions=[list(row) for row in TRANSITIONS],
+            initial=State.AUTO,
+            auto_transitions=False,
+        )
+
+    def fire(self, event: str, reason: str) -> None:
+        """Take a transition. Raises transitions.MachineError where the table has no such row."""
+        self._machine.events[event].trigger(self)
+        self._entered(self.state, reason)

@@ -1,0 +1,66 @@
+"""The plan: from state to the names of its steps. This table is the whole sequence."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from bootmanager.machine import State
+from steps.base import Step
+from wire.errors import ConfigurationError
+
+GROUP = "bootmanager.steps"
+
+_INSTALLATION = (
+    "partition",
+    "format",
+    "unpack",
+    "configure",
+    "bootloader",
+    "mark",
+    "report",
+)
+
+PLANS: dict[State, tuple[str, ...]] = {
+    State.AUTO: (
+        "detect_hardware",
+        "read_configuration",
+        "open_cache",
+        "network",
+        "check_in",
+        "set_clock",
+    ),
+    State.NEW: ("check_hardware", "choose_disks", "confirm_new"),
+    State.INST: ("check_hardware", "choose_disks", "confirm_used", *_INSTALLATION),
+    State.RINS: ("check_hardware", "choose_disks", *_INSTALLATION),
+    State.BOOT: ("validate", "repair", "load_kernel"),
+    State.DBG: (),
+    State.CHAINED: (),
+}
+
+
+class UnknownStep(ConfigurationError):
+    """The plan names a step that no installed package offers."""
+
+    code = "unknown-step"
+    title = "A step of the plan is not installed"
+    hint = "The boot medium is incomplete; make it again."
+
+
+def steps_for(state: State, known: tuple[type, ...] = ()) -> tuple[Step, ...]:
+    """Return the steps of a state, checked so that every fact one needs is given before it.
+
+    `known` are the classes of facts that there are already. Raises UnknownStep; a plan whose facts do
+    not add up is a fault of this program and raises ValueError.
+    """
+    offered = {entry.name: entry for entry in entry_points(group=GROUP)}
+    have, found = set(known), []
+    for name in PLANS[state]:
+        if name not in offered:
+            raise UnknownStep(f"{name}, wanted for state {state}")
+        step = offered[name].load()()
+        missing = [kind.__name__ for kind in step.needs if kind not in have]
+        if missing:
+            raise ValueError(f"step {name} of {state} needs {', '.join(missing)}, which no earlier step gives")
+        have.update(step.gives)
+        found.append(step)
+    return tuple(found)

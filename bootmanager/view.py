@@ -1,0 +1,79 @@
+"""Events as plain lines, for every console: VGA, a serial line, a log."""
+
+from __future__ import annotations
+
+import time
+
+from host.console import Console
+from host.events import Event
+
+QUIET_SECONDS = 5.0
+QUIET_FRACTION = 0.1
+
+
+class ConsoleView:
+    """A sink that says on the console what a person wants to see there, and not more often."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said_at = 0.0
+        self._said = (-1.0, "")
+
+    def __call__(self, event: Event) -> None:
+        """Write the line of an event, if it has one."""
+        text = self._text(event)
+        if text:
+            self._console.say(f"[{event.uptime:7.1f}] {text}")
+
+    def __repr__(self) -> str:
+        return "ConsoleView"
+
+    def _text(self, event: Event) -> str:
+        data = event.data
+        match event.event:
+            case "state.entered":
+                return f"== {data['state']}: {data['reason']}"
+            case "step.started":
+                self._said = (-1.0, "")
+                return f"{data['step']}: {data['title']} ..."
+            case "step.kept":
+                return f"{data['step']}: is so already"
+            case "step.done":
+                return f"{data['step']}: done in {data['seconds']:.1f} s"
+            case "step.retry":
+                return f"{data['step']}: {data['detail']}; again in {data['seconds']:.0f} s"
+            case "step.progress":
+                return self._progress(str(data["step"]), data.get("fraction"), str(data["detail"]))
+            case "wait.started":
+                return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
+            case "transfer":
+                network, cache = data["network_bytes"] / 2**20, data["cache_bytes"] / 2**20
+                return f"image {data['image']}: {network:.1f} MiB over the network, {cache:.1f} MiB from the cache"
+        return ""
+
+    def _progress(self, step: str, fraction: float | None, detail: str) -> str:
+        """A line at each tenth or new detail, but never more than one in a few seconds."""
+        now, (last, said) = time.monotonic(), self._said
+        grown = fraction is not None and fraction - last >= QUIET_FRACTION
+        if now - self._said_at < QUIET_SECONDS or not (grown or (fraction is None and detail != said)):
+            return ""
+        self._said_at, self._said = now, (last if fraction is None else fraction, detail)
+        percent = "" if fraction is None else f"{fraction:4.0%} "
+        return f"{step}: {percent}{detail}"
+
+
+def error_screen(*, state: str, cause: BaseException | None, where: tuple[str, ...]) -> str:
+    """Return the screen of debug mode: what failed, why, what to do, how to get in."""
+    rule = "-" * 72
+    lines = ["", rule, f"DEBUG MODE   (was on the way to: {state})", rule]
+    if cause is None:
+        lines.append("The operator asked for debug mode; nothing failed.")
+    else:
+        title = getattr(cause, "title", type(cause).__name__)
+        lines += [
+            f"What failed : {title}",
+            f"On what/why : {getattr(cause, 'detail', cause)}",
+            f"Code        : {getattr(cause, 'code', 'internal')}",
+            f"What to do  : {getattr(cause, 'advice', '')}",
+        ]
+    return "\n".join([*lines, *where, rule])

@@ -1,0 +1,63 @@
+"""Make the initramfs and put GRUB on the system disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from host.files import write_atomic
+from host.installed import kernel_versions
+from host.run import Runner
+from host.storage import Layout
+from host.target import read_installed, target
+from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.messages import NodeDetails
+
+MARKER = Path("etc/bootmanager/bootloader.json")
+SLOW = 1200.0
+
+
+class Bootloader(Step):
+    """The disk boots by itself: initramfs, GRUB and its menu are in place."""
+
+    name = "bootloader"
+    title = "Make initramfs and install GRUB"
+    effect = Effect.CHANGES
+    needs = (Layout, NodeDetails)
+
+    def observe(self, context: Context) -> Observation:
+        if read_installed(context.host.run, MARKER) == _marker(context):
+            return holds()
+        disk = context.facts[Layout].system
+        return lacks(Change(Keeps.CREATE, disk.path, "GRUB and initramfs"))
+
+    def run(self, context: Context) -> None:
+        with target(context.host.run, for_chroot=True) as root:
+            self._initramfs(context, root)
+            context.progress(0.7, "GRUB")
+            disk = context.facts[Layout].system.path
+            install = ["grub-install", "--target=i386-pc", "--no-floppy", disk]
+            context.host.run(install, root=root, timeout=SLOW)
+            # What the boot medium's GRUB reads and clears to let the disk boot once.
+            context.host.run(["grub-editenv", "/boot/grub/bmenv", "create"], root=root)
+            context.host.run(["update-grub"], root=root, timeout=SLOW)
+        # Written after the unmount has made the rest durable: /boot is another file system.
+        with target(context.host.run) as root:
+            write_atomic(root / MARKER, _marker(context))
+
+    def _initramfs(self, context: Context, root: Path) -> None:
+        versions = kernel_versions(root)
+        for number, version in enumerate(versions):
+            context.progress(0.7 * number / len(versions), f"initramfs for {version}")
+            _make_initramfs(context.host.run, root, version)
+
+
+def _make_initramfs(run: Runner, root: Path, version: str) -> None:
+    # An initramfs half-made before a power cut is deleted first: `-c` refuses to overwrite.
+    (root / f"boot/initrd.img-{version}").unlink(missing_ok=True)
+    run(["update-initramfs", "-c", "-k", version], root=root, timeout=SLOW)
+
+
+def _marker(context: Context) -> str:
+    details, layout = context.facts[NodeDetails], context.facts[Layout]
+    return json.dumps({"run_id": details.run_id, "disk": layout.system.serial}) + "\n"

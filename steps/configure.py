@@ -1,0 +1,94 @@
+"""Write what makes the unpacked system this node: name, network, file systems, modules, host keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from host import network
+from host.files import write_atomic
+from host.target import BOOT_LABEL, ROOT_DEVICE, SLIVERS_DEVICE, SLIVERS_FOLDER, SWAP_DEVICE, read_installed, target
+from hwdetect.inventory import Inventory
+from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.handoff import PATH as HANDOFF_PATH
+from wire.handoff import Handoff, dump_handoff
+from wire.messages import NodeDetails
+from wire.nodeconf import NodeConfiguration
+
+HOST_KEY = Path("etc/ssh/ssh_host_ed25519_key.pub")
+
+FSTAB = f"""# Written by bootmanager.
+{ROOT_DEVICE} / ext4 errors=remount-ro 0 1
+LABEL={BOOT_LABEL} /boot ext4 nosuid,nodev 0 2
+{SLIVERS_DEVICE} /{SLIVERS_FOLDER} ext4 nodev 0 2
+{SWAP_DEVICE} none swap sw 0 0
+"""
+
+INITRAMFS = """# Written by bootmanager: only what this machine's hardware needs.
+MODULES=list
+COMPRESS=zstd
+COMPRESSLEVEL=1
+"""
+
+GRUB = """# Written by bootmanager.
+GRUB_DEFAULT=0
+GRUB_TIMEOUT=1
+GRUB_TERMINAL="console serial"
+GRUB_SERIAL_COMMAND="serial --speed=115200"
+GRUB_DISABLE_OS_PROBER=true
+GRUB_DISABLE_RECOVERY=true
+GRUB_CMDLINE_LINUX="{arguments}"
+"""
+
+
+class Configure(Step):
+    """The unpacked system carries this node's configuration."""
+
+    name = "configure"
+    title = "Configure the installed system"
+    effect = Effect.CHANGES
+    needs = (NodeConfiguration, NodeDetails, Inventory)
+
+    def observe(self, context: Context) -> Observation:
+        run = context.host.run
+        missing = [path for path, text in _files(context).items() if read_installed(run, path) != text]
+        if read_installed(run, HOST_KEY) is None:
+            missing.append(HOST_KEY)
+        if not missing:
+            return holds()
+        return lacks(*(Change(Keeps.CREATE, f"/{path}", "configuration of this node") for path in missing))
+
+    def run(self, context: Context) -> None:
+        with target(context.host.run) as root:
+            for path, text in _files(context).items():
+                write_atomic(root / path, text)
+            context.host.run(["ssh-keygen", "-A", "-f", root])
+
+
+def _files(context: Context) -> dict[Path, str]:
+    """Return every file that this step writes, by its path below the root."""
+    configuration = context.facts[NodeConfiguration]
+    details = context.facts[NodeDetails]
+    short = details.hostname.partition(".")[0]
+    handoff = Handoff(
+        run_id=details.run_id,
+        node_id=details.node_id,
+        hostname=details.hostname,
+        server=configuration.server,
+        images=(details.base_image, *details.images),
+    )
+    return {
+        Path("etc/hostname"): f"{details.hostname}\n",
+        Path("etc/hosts"): f"127.0.0.1 localhost\n127.0.1.1 {details.hostname} {short}\n::1 localhost\n",
+        Path("etc/fstab"): FSTAB,
+        network.INSTALLED_FOLDER / network.FILE_NAME: network.render(configuration.network),
+        Path("etc/initramfs-tools/conf.d/bootmanager"): INITRAMFS,
+        Path("etc/initramfs-tools/modules"): _modules(context.facts[Inventory]),
+        Path("etc/default/grub"): GRUB.format(arguments=details.kernel_arguments),
+        Path("root/.ssh/authorized_keys"): "".join(f"{key}\n" for key in details.ssh_keys),
+        HANDOFF_PATH: dump_handoff(handoff),
+    }
+
+
+def _modules(inventory: Inventory) -> str:
+    # The root volume is ext4 on LVM whatever the hardware is.
+    return "\n".join(("# Written by bootmanager.", "ext4", "dm_mod", *inventory.modules)) + "\n"

@@ -1,0 +1,37 @@
+"""Mark the installation complete: the last write of an installation."""
+
+from __future__ import annotations
+
+from host.mark import Mark, NotInstalled, read_mark, write_mark
+from host.target import target
+from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.messages import NodeDetails
+
+
+class MarkComplete(Step):
+    """The disk says itself that this run's installation is complete."""
+
+    name = "mark"
+    title = "Mark the installation complete"
+    effect = Effect.CHANGES
+    needs = (NodeDetails,)
+    gives = (Mark,)
+
+    def observe(self, context: Context) -> Observation:
+        wanted = _mark(context.facts[NodeDetails])
+        try:
+            found = read_mark(context.host.run)
+        except NotInstalled:
+            found = None
+        if found == wanted:
+            return holds(wanted)
+        return lacks(Change(Keeps.CREATE, "root volume", f"mark of run {wanted.run_id}"))
+
+    def run(self, context: Context) -> None:
+        with target(context.host.run) as root:
+            write_mark(root, _mark(context.facts[NodeDetails]))
+
+
+def _mark(details: NodeDetails) -> Mark:
+    images = (details.base_image, *details.images)
+    return Mark(details.run_id, details.node_id, images, details.kernel_arguments)

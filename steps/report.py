@@ -1,0 +1,41 @@
+"""Tell the server that the installation is finished; the only intent a node changes, to boot."""
+
+from __future__ import annotations
+
+from host.mark import Mark
+from host.server import ServerClient
+from host.target import read_installed
+from pathlib import Path
+
+from hwdetect.inventory import Inventory
+from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.messages import NodeDetails, TargetState
+from wire.structure import structure, unstructure
+
+HOST_KEY = Path("etc/ssh/ssh_host_ed25519_key.pub")
+
+
+class Report(Step):
+    """The server's intent for this node is boot."""
+
+    name = "report"
+    title = "Report the installation"
+    effect = Effect.CHANGES
+    needs = (ServerClient, Mark, Inventory)
+
+    def observe(self, context: Context) -> Observation:
+        details = structure(context.facts[ServerClient].call("BootGetNodeDetails"), NodeDetails)
+        if details.boot_state is TargetState.BOOT:
+            return holds(details)
+        return lacks(Change(Keeps.CREATE, "server", f"intent {details.boot_state} becomes boot"))
+
+    def run(self, context: Context) -> None:
+        context.facts[ServerClient].call(
+            "BootUpdateNode",
+            {
+                "boot_state": str(TargetState.BOOT),
+                "run_id": context.facts[Mark].run_id,
+                "ssh_host_key": read_installed(context.host.run, HOST_KEY) or "",
+                "inventory": unstructure(context.facts[Inventory]),
+            },
+        )

@@ -1,0 +1,84 @@
+"""Validate the installation before it is booted: file systems, mark, kernel."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from host.installed import InstalledKernel, newest_kernel
+from host.mark import Mark, NotInstalled, read_mark
+from host.run import CommandFailed, Runner
+from host.target import BOOT_DEVICE, ROOT_DEVICE, SLIVERS_DEVICE, target_read_only
+from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.errors import VerificationError
+from wire.nodeconf import NodeConfiguration
+
+DEVICES = (ROOT_DEVICE, BOOT_DEVICE, SLIVERS_DEVICE)
+FSCK_SECONDS = 3 * 3600.0
+# e2fsck(8): 1 errors corrected, 2 corrected and a mounted root must reboot (ours is not mounted).
+REPAIRED = (0, 1, 2)
+
+
+class FilesystemDamaged(VerificationError):
+    """A file system has damage that fsck cannot mend."""
+
+    code = "filesystem-damaged"
+    title = "A file system is damaged beyond repair"
+    hint = "Save what is needed over ssh, check the disk's health, then reinstall: bootserver node state NAME rins."
+
+
+class ForeignInstallation(VerificationError):
+    """The installation on the disk is another node's."""
+
+    code = "foreign-installation"
+    title = "The disk holds another node's installation"
+    hint = "Is the right key medium plugged in? If so, reinstall: bootserver node state NAME rins."
+
+
+class Validate(Step):
+    """The installation is complete, this node's own, and its file systems are clean."""
+
+    name = "validate"
+    title = "Validate the installation"
+    effect = Effect.CHANGES
+    needs = (NodeConfiguration,)
+    gives = (Mark, InstalledKernel)
+
+    def observe(self, context: Context) -> Observation:
+        run = context.host.run
+        for device in DEVICES:
+            if not Path(device).exists():
+                raise NotInstalled(f"there is no {device}")
+        dirty = [device for device in DEVICES if not _is_clean(run, device)]
+        if dirty:
+            return lacks(*(Change(Keeps.KEEP, device, "check and repair (e2fsck)") for device in dirty))
+        mark = read_mark(run)
+        if mark.node_id != context.facts[NodeConfiguration].node_id:
+            raise ForeignInstallation(f"it belongs to node {mark.node_id}")
+        with target_read_only(run) as root:
+            return holds(mark, newest_kernel(root, mark.kernel_arguments))
+
+    def run(self, context: Context) -> None:
+        for number, device in enumerate(DEVICES):
+            if not _is_clean(context.host.run, device):
+                context.progress(number / len(DEVICES), f"checking {device}")
+                _repair(context.host.run, device)
+
+
+def _is_clean(run: Runner, device: str) -> bool:
+    try:
+        said = run(["dumpe2fs", "-h", device]).stdout
+    except CommandFailed:
+        return False
+    state = re.search(r"^Filesystem state:\s*(.*)$", said, re.MULTILINE)
+    return state is not None and state[1] == "clean" and "needs_recovery" not in said
+
+
+def _repair(run: Runner, device: str) -> None:
+    """First what is safe without asking, then everything."""
+    if run(["e2fsck", "-p", device], timeout=FSCK_SECONDS, ok=range(256)).status in REPAIRED:
+        return
+    try:
+        run(["e2fsck", "-f", "-y", device], timeout=FSCK_SECONDS, ok=REPAIRED)
+    except CommandFailed as error:
+        raise FilesystemDamaged(f"{device}: {error.detail}") from None

@@ -1,0 +1,70 @@
+"""The folder that the server keeps blobs in: `ab/abcdef...`, each file named by its SHA-256."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from host.files import write_atomic
+from images.manifest import is_digest, sha256
+from wire.errors import VerificationError
+
+
+class StoredBlobDamaged(VerificationError):
+    """A file in the store does not have the content its name says, or is not there."""
+
+    code = "stored-blob-damaged"
+    title = "A blob in the server's store is damaged or missing"
+    hint = "Publish the image again: bootserver image publish NAME FILE puts back what is damaged."
+
+
+class BlobStore:
+    """Blobs in a folder. Files are whole or not there; several programs may use it at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, digest: str) -> Path:
+        """Return where the blob is or would be. Raises ValueError for what is no digest."""
+        if not is_digest(digest):
+            raise ValueError("not a SHA-256 in lower-case hex")
+        return self.folder / digest[:2] / digest
+
+    def has(self, digest: str) -> bool:
+        """Say whether there is such a blob; its content is not looked at."""
+        return is_digest(digest) and self.path(digest).is_file()
+
+    def get(self, digest: str) -> bytes:
+        """Return the verified content. Raises StoredBlobDamaged."""
+        path = self.path(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise StoredBlobDamaged(f"{path} is missing") from None
+        if sha256(data) != digest:
+            raise StoredBlobDamaged(str(path))
+        return data
+
+    def put(self, data: bytes) -> str:
+        """Keep `data` durably and return its digest; a damaged blob of that name is replaced."""
+        digest = sha256(data)
+        if not self.is_sound(digest):
+            write_atomic(self.path(digest), data)
+        return digest
+
+    def is_sound(self, digest: str) -> bool:
+        """Say whether the blob is there with the right content."""
+        try:
+            self.get(digest)
+        except StoredBlobDamaged:
+            return False
+        return True
+
+    def digests(self) -> Iterator[str]:
+        """Yield the name of every blob, sorted."""
+        for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
+            yield from sorted(path.name for path in folder.iterdir() if is_digest(path.name))
+
+    def damaged(self) -> Iterator[str]:
+        """Read everything; yield the name of every blob whose content is wrong."""
+        return (digest for digest in self.digests() if not self.is_sound(digest))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -27,6 +29,18 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return at most `limit` bytes of a regular file, for media that somebody may have tampered with.
+
+    A symbolic link, device or pipe of that name is neither followed nor waited for: OSError, ELOOP.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.ELOOP, "not a regular file", str(path))
+        return file.read(limit)
 
 
 def sync_folder(path: Path) -> None:

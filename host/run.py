@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from wire.errors import CommandError
 
@@ -117,8 +117,8 @@ class Runner:
     @contextmanager
     def feeding(
         self, argv: Sequence[Argument], *, timeout: float = 3600.0
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a command that reads what the caller writes to its `stdin`.
+    ) -> Iterator[IO[bytes]]:
+        """Run a command and yield its standard input, for the caller to write to.
 
         On leaving, its standard input is closed, its end awaited and its status checked. An exception
         in the caller kills it first. After `timeout` seconds, counted from its start, it is killed.
@@ -144,7 +144,7 @@ class Runner:
             watch.daemon = True
             watch.start()
             try:
-                yield process
+                yield cast("IO[bytes]", process.stdin)
             except BrokenPipeError:
                 pass  # It ended early; its status and last words below say why.
             except BaseException:

@@ -41,26 +41,25 @@ class Preview:
 class Engine:
     """Runs steps, tells what they do, retries what may go away by itself."""
 
-    def __init__(self, host: Host, journal: Journal) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self.journal = journal
+        self.facts = Facts()
 
-    def execute(self, steps: Sequence[Step], facts: Facts) -> Facts:
-        """Make every step's goal hold, in order, and return all facts.
+    def execute(self, steps: Sequence[Step]) -> None:
+        """Make every step's goal hold, in order; `facts` grows by what each found.
 
-        Raises the BootError of the step that failed, with `step` named in an event.
+        Raises the BootError of the step that failed; the facts found so far stay.
         """
         for step in steps:
             try:
-                facts = facts.plus(*self._retried(step, facts).facts)
+                self.facts = self.facts.plus(*self._retried(step).facts)
             except BootError as error:
                 self.host.events.tell("step.failed", step=step.name, code=error.code, detail=error.detail)
                 raise
-        return facts
 
-    def preview(self, steps: Sequence[Step], facts: Facts) -> tuple[Preview, ...]:
-        """Say what `execute` would do. Only observes."""
-        seen = []
+    def preview(self, steps: Sequence[Step]) -> tuple[Preview, ...]:
+        """Say what `execute` would do. Only observes, and keeps no facts."""
+        seen, facts = [], self.facts
         for step in steps:
             missing = [kind.__name__ for kind in step.needs if kind not in facts]
             if missing:
@@ -75,7 +74,7 @@ class Engine:
             seen.append(Preview(step.name, step.title, step.effect, found.holds, found.changes))
         return tuple(seen)
 
-    def _retried(self, step: Step, facts: Facts) -> Observation:
+    def _retried(self, step: Step) -> Observation:
         def waiting(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             seconds = state.next_action.sleep if state.next_action else 0.0
@@ -90,10 +89,10 @@ class Engine:
             before_sleep=waiting,
             reraise=True,
         )
-        return retrying(self._once, step, facts)
+        return retrying(self._once, step)
 
-    def _once(self, step: Step, facts: Facts) -> Observation:
-        context = Context(self.host, facts, progress=self._progress_of(step))
+    def _once(self, step: Step) -> Observation:
+        context = Context(self.host, self.facts, progress=Progress(self.host, step.name))
         tell = self.host.events.tell
         started = time.monotonic()
         tell("step.started", step=step.name, title=step.title)
@@ -112,14 +111,14 @@ class Engine:
         return found
 
     def _note(self, kind: str, step: Step) -> None:
+        journal = self.facts.get(Journal)
+        if journal is None:
+            return
         try:
-            self.journal.append(kind, step=step.name, run=self.host.events.run_id)
+            journal.append(kind, step=step.name, run=self.host.events.run_id)
         except OSError as error:
             # The journal is for people; the disks themselves tell what is done.
-            self.host.events.tell("journal.lost", path=str(self.journal.path), detail=str(error))
-
-    def _progress_of(self, step: Step) -> Progress:
-        return Progress(self.host, step.name)
+            self.host.events.tell("journal.lost", path=str(journal.path), detail=str(error))
 
 
 class Progress:

@@ -25,6 +25,7 @@ PLANS: dict[State, tuple[str, ...]] = {
         "detect_hardware",
         "read_configuration",
         "open_cache",
+        "open_journal",
         "network",
         "check_in",
         "set_clock",

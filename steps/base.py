@@ -70,6 +70,10 @@ class Facts:
         """Return the fact of that class, or None."""
         return cast("F | None", self._facts.get(kind))
 
+    def kinds(self) -> tuple[type, ...]:
+        """Return the classes of all facts."""
+        return tuple(self._facts)
+
     def plus(self, *facts: object) -> Facts:
         """Return these facts with others added or replaced."""
         return Facts((*self._facts.values(), *facts))

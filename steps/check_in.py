@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from host.http import HttpClient
+from host.journal import Journal
 from host.network import NetworkUp
-from host.server import ServerClient
+from host.refusals import Refusals
+from host.server import AuthenticationRefused, ServerClient
 from steps.base import Context, Effect, Observation, Step, holds
 from wire.messages import NodeDetails
 from wire.nodeconf import NodeConfiguration
@@ -17,7 +19,7 @@ class CheckIn(Step):
     name = "check_in"
     title = "Check in at the server"
     effect = Effect.READS
-    needs = (NodeConfiguration, NetworkUp)
+    needs = (NodeConfiguration, NetworkUp, Journal)
     gives = (ServerClient, NodeDetails)
 
     def observe(self, context: Context) -> Observation:
@@ -25,5 +27,12 @@ class CheckIn(Step):
         http = HttpClient(configuration.server, proxy=configuration.proxy)
         address = context.facts[NetworkUp].address
         client = ServerClient(http, configuration.node_id, configuration.key, address)
-        details = structure(client.call("BootGetNodeDetails"), NodeDetails)
+        refusals = Refusals(context.facts[Journal])
+        refusals.gate()
+        try:
+            details = structure(client.call("BootGetNodeDetails"), NodeDetails)
+        except AuthenticationRefused:
+            refusals.refused()
+            raise
+        refusals.cleared()
         return holds(client, details)

@@ -1,0 +1,5 @@
+"""`python3 -m bootmanager`."""
+
+from bootmanager.cli import main
+
+main()

@@ -1,0 +1,137 @@
+"""The command line. Exit status: 0 done, 1 failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from pathlib import Path
+
+import click
+
+from bootmanager.engine import Engine
+from bootmanager.machine import State
+from bootmanager.plan import steps_for
+from bootmanager.preview import plan_data, plan_text
+from bootmanager.program import Program
+from bootmanager.view import ConsoleView
+from host.blivet_storage import BlivetStorage
+from host.console import Console
+from host.events import Events, LineFile
+from host.options import Options, load_options
+from host.ports import STATE_FOLDER, Host
+from host.report import ServerSink
+from host.run import Runner
+from hwdetect.inventory import describe, detect
+from wire.errors import BootError, InternalError
+from wire.structure import unstructure
+
+PROGRAM = "bootmanager"
+UNIT = "bootmanager.service"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+format_option = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people or for programs."
+)
+
+
+class Commands(click.Group):
+    """Shows an expected failure as title, detail and hint, never as a traceback."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except BootError as error:
+            click.echo(f"{error}\n{error.advice}", err=True)
+            context.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Drive this machine to a target state: new, inst, rins, boot, dbg, or auto to ask the server."""
+
+
+def _drive(state: str) -> None:
+    """Run the whole life of this boot."""
+    STATE_FOLDER.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=STATE_FOLDER / "bootmanager.log", level=logging.INFO, format=LOG_FORMAT)
+    console = Console.of_kernel()
+    events = Events(PROGRAM, (LineFile(STATE_FOLDER / "events.jsonl"), ConsoleView(console)))
+    sink = ServerSink()
+    events.add_sink(sink)
+    try:
+        options = load_options(command_line={} if state == "auto" else {"state": state})
+    except BootError as error:
+        options, wrong = Options(), error
+    else:
+        wrong = None
+    if options.events:
+        events.add_sink(LineFile(Path(options.events)))
+    host = Host(Runner(), BlivetStorage(), events, console, options)
+    events.tell("program.started", state=options.state)
+    program = Program(host, sink)
+    cause: BootError | None = wrong
+    while True:
+        try:
+            if cause is not None:
+                program.fail(cause)
+            program.run()
+            return
+        except Exception as error:  # noqa: BLE001 - the one place where a fault of the program is caught
+            logging.getLogger(PROGRAM).exception("a fault in the program")
+            cause = InternalError(f"{type(error).__name__}: {error}, at {_place(error)}")
+
+
+def _place(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
+
+
+def _add_state(name: str, text: str) -> None:
+    main.command(name, help=text)(lambda: _drive(name))
+
+
+for _name, _text in {
+    "auto": "Ask the server what is wanted; what the boot medium runs.",
+    "new": "Show inventory and plan, ask the technician, install.",
+    "inst": "Install; ask only where a disk that would be written is not blank.",
+    "rins": "Reinstall without a question.",
+    "boot": "Validate the installation and start it.",
+    "dbg": "Debug mode: ssh, and wait for a new intent.",
+}.items():
+    _add_state(_name, _text)
+
+
+@main.command()
+@click.argument("state", type=click.Choice([State.NEW, State.INST, State.RINS, State.BOOT]))
+@format_option
+def plan(state: str, form: str) -> None:
+    """Say what STATE would keep, create and destroy on this machine, and change nothing."""
+    engine = Engine(_quiet_host())
+    before = steps_for(State.AUTO)
+    known = tuple(kind for step in before for kind in step.gives)
+    previews = engine.preview((*before, *steps_for(State(state), known)))
+    _show(plan_text(previews), plan_data(previews), form)
+
+
+@main.command()
+@format_option
+def inventory(form: str) -> None:
+    """Print this machine's hardware."""
+    found = detect()
+    _show(describe(found), unstructure(found), form)
+
+
+@main.command()
+def retry() -> None:
+    """End debug mode and try again now; forgets that the server refused this node."""
+    Runner()(["systemctl", "kill", "--kill-whom=main", "--signal=SIGUSR1", UNIT])
+
+
+def _quiet_host() -> Host:
+    return Host(Runner(), BlivetStorage(), Events(PROGRAM), Console([]), load_options())
+
+
+def _show(text: str, data: object, form: str) -> None:
+    click.echo(json.dumps(data, indent=1) if form == "json" else text)
+

@@ -1,0 +1,35 @@
+"""The most memory that the machine had in use, for the record of an installation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+EVERY_SECONDS = 0.5
+
+
+def in_use(meminfo: Path = MEMINFO) -> int:
+    """Return total minus available memory, in bytes; what lies in RAM disks counts as used."""
+    values = {}
+    for line in meminfo.read_text().splitlines():
+        name, _, rest = line.partition(":")
+        values[name] = int(rest.split()[0]) * 1024
+    return values["MemTotal"] - values["MemAvailable"]
+
+
+class PeakMemory:
+    """Samples in a thread from `start` on; `peak` is the largest value seen, in bytes."""
+
+    def __init__(self) -> None:
+        self.peak = in_use()
+
+    def start(self) -> None:
+        """Start sampling; the thread ends with the program."""
+        threading.Thread(target=self._sample, name="peak-memory", daemon=True).start()
+
+    def _sample(self) -> None:
+        while True:
+            time.sleep(EVERY_SECONDS)
+            self.peak = max(self.peak, in_use())

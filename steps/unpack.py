@@ -1,0 +1,145 @@
+"""Unpack the base filesystem onto the root volume, and lay in the sliver images for later.
+
+A tree that a power cut left half unpacked is emptied and unpacked anew rather than laid over: files that
+the cut tore, or that only an older image had, would stay behind and belong to no image. Emptying is
+enough because the format step has made this file system in this very run, so all that is on it is ours;
+making it again is that step's business, and slower. What says that a tree is whole is a file written
+after everything else is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from host.files import write_atomic
+from host.http import HttpClient
+from host.run import CommandFailed, Runner
+from host.target import read_installed, target, target_read_only
+from images import tree
+from images.cache import Cache
+from images.fetch import HttpSource, Source, Transfer
+from images.manifest import Manifest
+from images.unpack import Progress, load_manifest, pins, prefetch, unpack
+from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.errors import BootError
+from wire.messages import NodeDetails
+from wire.nodeconf import NodeConfiguration
+
+UNPACKED = Path("etc/bootmanager/unpacked.json")
+SYNC_SECONDS = 1800.0
+_MIB = 1024 * 1024
+
+
+class Unpack(Step):
+    """The root volume holds exactly the base image, unpacked in this run.
+
+    The other images in the dongle are no part of the goal: without them configmanager fetches them.
+    """
+
+    name = "unpack"
+    title = "Unpack the base filesystem"
+    effect = Effect.DESTROYS
+    needs = (NodeConfiguration, NodeDetails, Cache)
+
+    def observe(self, context: Context) -> Observation:
+        details = context.facts[NodeDetails]
+        if read_installed(context.host.run, UNPACKED) == _unpacked(details):
+            return holds()
+        image = f"image {details.base_image.name} ({details.base_image.manifest[:12]})"
+        if _has_files(context.host.run):
+            return lacks(Change(Keeps.DESTROY, "root volume", f"emptied, then {image} is unpacked"))
+        return lacks(Change(Keeps.CREATE, "root volume", f"{image} is unpacked"))
+
+    def run(self, context: Context) -> None:
+        details = context.facts[NodeDetails]
+        cache = context.facts[Cache]
+        cache.budget_bytes = details.cache_budget_mib * _MIB
+        configuration = context.facts[NodeConfiguration]
+        source = HttpSource(HttpClient(configuration.server, proxy=configuration.proxy))
+        base, transfer = load_manifest(details.base_image, source, cache)
+        later = _manifests(context, source, cache)
+        keep = pins([base, *later])
+        progress = _Shares(context.progress, base.size + sum(manifest.size for manifest in later))
+        with target(context.host.run) as root:
+            _make_empty(context, root)
+            transfer += unpack(base, root, source, cache, context.host.run, progress.next(base.size), keep)
+            _tell(context, base.name, transfer)
+            context.progress(None, "writing it out to the disk")
+            context.host.run(["sync", "--file-system", root, root / "boot"], timeout=SYNC_SECONDS)
+            write_atomic(root / UNPACKED, _unpacked(details))
+        for manifest, before in later.items():
+            share = progress.next(manifest.size)
+            try:
+                _tell(context, manifest.name, before + prefetch(manifest, source, cache, share, keep))
+            except BootError as error:
+                _tell_failed(context, manifest.name, error)
+
+
+def _make_empty(context: Context, root: Path) -> None:
+    for folder in (root, root / "boot"):
+        if not tree.is_empty(folder):
+            context.progress(None, "removing what is half unpacked")
+            tree.empty(folder)
+
+
+def _manifests(context: Context, source: Source, cache: Cache) -> dict[Manifest, Transfer]:
+    """Return the manifests of the images that the dongle shall hold for later, as far as they can be had."""
+    found = {}
+    for ref in context.facts[NodeDetails].images if cache.stores else ():
+        try:
+            manifest, transfer = load_manifest(ref, source, cache)
+        except BootError as error:
+            _tell_failed(context, ref.name, error)
+        else:
+            found[manifest] = transfer
+    return found
+
+
+def _tell(context: Context, image: str, transfer: Transfer) -> None:
+    context.host.events.tell(
+        "transfer",
+        image=image,
+        network_bytes=transfer.network_bytes,
+        cache_bytes=transfer.cache_bytes,
+    )
+
+
+def _tell_failed(context: Context, image: str, error: BootError) -> None:
+    # Not a reason to stop: who needs the image asks for it again, and fails then if it is still not there.
+    context.host.events.tell("prefetch.failed", image=image, code=error.code, detail=error.detail)
+
+
+class _Shares:
+    """One bar for several images, each with the share of its bytes."""
+
+    def __init__(self, progress: Progress, total_bytes: int) -> None:
+        self._progress = progress
+        self._total = total_bytes
+        self._before = 0
+
+    def next(self, size: int) -> Progress:
+        """Return the progress of the next part of `size` bytes."""
+        start = self._before
+        self._before += size
+
+        def share(fraction: float | None, text: str) -> None:
+            self._progress(None if fraction is None else (start + fraction * size) / self._total, text)
+
+        return share
+
+
+def _has_files(run: Runner) -> bool:
+    try:
+        with target_read_only(run) as root:
+            return not tree.is_empty(root)
+    except (CommandFailed, OSError):
+        # No such volume yet, nothing made on it, or damaged beyond reading.
+        return False
+
+
+def _unpacked(details: NodeDetails) -> str:
+    """Return the content of the file that says which image was unpacked whole, in which run."""
+    image = details.base_image
+    content = {"name": image.name, "manifest": image.manifest, "run_id": details.run_id}
+    return json.dumps(content, indent=1) + "\n"

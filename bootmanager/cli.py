@@ -8,6 +8,9 @@ import traceback
 from pathlib import Path
 
 import click
+from host.blivet_storage import BlivetStorage
+from host.report import ServerSink
+from hwdetect.inventory import describe, detect
 
 from bootmanager.engine import Engine
 from bootmanager.machine import State
@@ -15,14 +18,11 @@ from bootmanager.plan import steps_for
 from bootmanager.preview import plan_data, plan_text
 from bootmanager.program import Program
 from bootmanager.view import ConsoleView
-from host.blivet_storage import BlivetStorage
 from host.console import Console
 from host.events import Events, LineFile
 from host.options import Options, load_options
 from host.ports import STATE_FOLDER, Host
-from host.report import ServerSink
 from host.run import Runner
-from hwdetect.inventory import describe, detect
 from wire.errors import BootError, InternalError
 from wire.structure import unstructure
 
@@ -31,7 +31,11 @@ UNIT = "bootmanager.service"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 format_option = click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people or for programs."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people or for programs.",
 )
 
 
@@ -39,6 +43,7 @@ class Commands(click.Group):
     """Shows an expected failure as title, detail and hint, never as a traceback."""
 
     def invoke(self, context: click.Context) -> object:
+        """Run a command; exit status 1 for an expected failure."""
         try:
             return super().invoke(context)
         except BootError as error:
@@ -59,25 +64,24 @@ def _drive(state: str) -> None:
     events = Events(PROGRAM, (LineFile(STATE_FOLDER / "events.jsonl"), ConsoleView(console)))
     sink = ServerSink()
     events.add_sink(sink)
+    cause: BootError | None = None
+    options = Options()
     try:
         options = load_options(command_line={} if state == "auto" else {"state": state})
     except BootError as error:
-        options, wrong = Options(), error
-    else:
-        wrong = None
+        cause = error
     if options.events:
         events.add_sink(LineFile(Path(options.events)))
     host = Host(Runner(), BlivetStorage(), events, console, options)
     events.tell("program.started", state=options.state)
     program = Program(host, sink)
-    cause: BootError | None = wrong
     while True:
         try:
             if cause is not None:
                 program.fail(cause)
             program.run()
             return
-        except Exception as error:  # noqa: BLE001 - the one place where a fault of the program is caught
+        except Exception as error:
             logging.getLogger(PROGRAM).exception("a fault in the program")
             cause = InternalError(f"{type(error).__name__}: {error}, at {_place(error)}")
 
@@ -134,4 +138,3 @@ def _quiet_host() -> Host:
 
 def _show(text: str, data: object, form: str) -> None:
     click.echo(json.dumps(data, indent=1) if form == "json" else text)
-

@@ -79,7 +79,9 @@ class DebugMode:
             known = remembered(self._engine.facts)
             fingerprint = start_sshd(host.run, known.ssh_keys if known else ())
             up = self._engine.facts.get(NetworkUp)
-            where.append(f"Get in      : ssh root@{up.address if up else '(no address)'}   host key {fingerprint}")
+            where.append(
+                f"Get in      : ssh root@{up.address if up else '(no address)'}   host key {fingerprint}"
+            )
         except CommandError as error:
             where.append(f"No ssh      : {error}")
         where.append("Go on       : set a state at the server, or run `bootmanager retry` here")

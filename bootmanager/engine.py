@@ -79,7 +79,11 @@ class Engine:
             error = state.outcome.exception() if state.outcome else None
             seconds = state.next_action.sleep if state.next_action else 0.0
             self.host.events.tell(
-                "step.retry", step=step.name, attempt=state.attempt_number, seconds=round(seconds, 1), detail=str(error)
+                "step.retry",
+                step=step.name,
+                attempt=state.attempt_number,
+                seconds=round(seconds, 1),
+                detail=str(error),
             )
 
         retrying = Retrying(
@@ -98,7 +102,11 @@ class Engine:
         tell("step.started", step=step.name, title=step.title)
         found = step.observe(context)
         if found.holds:
-            tell("step.done" if step.effect is Effect.READS else "step.kept", step=step.name, seconds=_since(started))
+            tell(
+                "step.done" if step.effect is Effect.READS else "step.kept",
+                step=step.name,
+                seconds=_since(started),
+            )
             return found
         self._note("start", step)
         step.run(context)

@@ -61,7 +61,9 @@ def steps_for(state: State, known: tuple[type, ...] = ()) -> tuple[Step, ...]:
         step = offered[name].load()()
         missing = [kind.__name__ for kind in step.needs if kind not in have]
         if missing:
-            raise ValueError(f"step {name} of {state} needs {', '.join(missing)}, which no earlier step gives")
+            raise ValueError(
+                f"step {name} of {state} needs {', '.join(missing)}, which no earlier step gives"
+            )
         have.update(step.gives)
         found.append(step)
     return tuple(found)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from host.report import ServerSink
+from hwdetect.inventory import Inventory, describe
+
 from bootmanager.debug import DebugMode
 from bootmanager.engine import Engine
 from bootmanager.machine import NodeMachine, State
@@ -12,9 +15,7 @@ from host.boot import Chain, leave
 from host.mark import NotInstalled, read_mark
 from host.memory import PeakMemory
 from host.ports import Host
-from host.report import ServerSink
 from host.server import ServerClient
-from hwdetect.inventory import Inventory, describe
 from steps.base import Facts, Step
 from wire.errors import BootError, TransientError, TrustError
 from wire.messages import NodeDetails, RunLevel
@@ -51,7 +52,12 @@ class Program:
         was = self._machine.state
         if cause is not None:
             self._host.events.tell(
-                "error", state=str(was), code=cause.code, title=cause.title, detail=cause.detail, hint=cause.advice
+                "error",
+                state=str(was),
+                code=cause.code,
+                title=cause.title,
+                detail=cause.detail,
+                hint=cause.advice,
             )
             self._machine.fire("fail", str(cause))
         self._report_run_level(RunLevel.SAFEBOOT if cause is None else RunLevel.FAILBOOT)

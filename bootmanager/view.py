@@ -47,8 +47,8 @@ class ConsoleView:
             case "wait.started":
                 return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
             case "transfer":
-                network, cache = data["network_bytes"] / 2**20, data["cache_bytes"] / 2**20
-                return f"image {data['image']}: {network:.1f} MiB over the network, {cache:.1f} MiB from the cache"
+                fetched, kept = data["network_bytes"] / 2**20, data["cache_bytes"] / 2**20
+                return f"image {data['image']}: {fetched:.1f} MiB over the network, {kept:.1f} MiB cached"
         return ""
 
     def _progress(self, step: str, fraction: float | None, detail: str) -> str:

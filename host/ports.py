@@ -23,5 +23,5 @@ class Host:
     storage: Storage
     events: Events
     console: Console
-    options: Options = Options()
+    options: Options
     state_dir: Path = STATE_FOLDER

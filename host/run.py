@@ -115,9 +115,7 @@ class Runner:
         return Completed(tuple(words), done.returncode, stdout, stderr, seconds)
 
     @contextmanager
-    def feeding(
-        self, argv: Sequence[Argument], *, timeout: float = 3600.0
-    ) -> Iterator[IO[bytes]]:
+    def feeding(self, argv: Sequence[Argument], *, timeout: float = 3600.0) -> Iterator[IO[bytes]]:
         """Run a command and yield its standard input, for the caller to write to.
 
         On leaving, its standard input is closed, its end awaited and its status checked. An exception
@@ -159,25 +157,6 @@ class Runner:
                 raise CommandFailed(words, process.returncode, _tail(stderr))
         log.info("done: %s: %.1f s", words[0], time.monotonic() - started)
 
-    def replace(self, argv: Sequence[Argument]) -> None:
-        """Replace this program by another one; returns only by raising CommandMissing."""
-        words = _words(argv, None)
-        log.info("exec: %s", " ".join(words))
-        try:
-            os.execvpe(words[0], words, os.environ)
-        except FileNotFoundError:
-            raise CommandMissing(words[0]) from None
-
-
-def _kill_late(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
-    process.kill()
-
-
-def _tail(stderr: IO[bytes]) -> str:
-    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _KEPT_STDERR))
-    return stderr.read().decode(errors="replace")
-
 
 def _words(argv: Sequence[Argument], root: Path | None) -> list[str]:
     words = [os.fspath(word) for word in argv]
@@ -185,4 +164,10 @@ def _words(argv: Sequence[Argument], root: Path | None) -> list[str]:
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
-    return {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive", **(extra or {})}
+    return {
+        "PATH": _PATH,
+        "LC_ALL": "C.UTF-8",
+        "HOME": "/root",
+        "DEBIAN_FRONTEND": "noninteractive",
+        **(extra or {}),
+    }

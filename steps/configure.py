@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host import network
-from host.files import write_atomic
-from host.target import BOOT_LABEL, ROOT_DEVICE, SLIVERS_DEVICE, SLIVERS_FOLDER, SWAP_DEVICE, read_installed, target
 from hwdetect.inventory import Inventory
-from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.handoff import PATH as HANDOFF_PATH
 from wire.handoff import Handoff, dump_handoff
+
+from host import network
+from host.files import write_atomic
+from host.target import (
+    BOOT_LABEL,
+    ROOT_DEVICE,
+    SLIVERS_DEVICE,
+    SLIVERS_FOLDER,
+    SWAP_DEVICE,
+    read_installed,
+    target,
+)
+from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails
 from wire.nodeconf import NodeConfiguration
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host.files import write_atomic
-from host.storage import Layout
 from hwdetect.disks import needs_confirmation
 from hwdetect.inventory import Disk, Inventory
+
+from host.files import write_atomic
+from host.storage import Layout
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.errors import ConfigurationError
 
@@ -43,7 +44,9 @@ class ConfirmUsed(Step):
     def run(self, context: Context) -> None:
         question = _question(self._asked_about(context) or ())
         context.host.events.tell("confirm.asked", question=question)
-        answer = context.host.console.ask(f"\n{question}\nType {YES} and Enter to go on, anything else to stop:")
+        answer = context.host.console.ask(
+            f"\n{question}\nType {YES} and Enter to go on, anything else to stop:"
+        )
         context.host.events.tell("confirm.answered", answer=YES if answer.lower() == YES else "no")
         if answer.lower() != YES:
             raise Declined(question)

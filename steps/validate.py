@@ -24,7 +24,7 @@ class FilesystemDamaged(VerificationError):
 
     code = "filesystem-damaged"
     title = "A file system is damaged beyond repair"
-    hint = "Save what is needed over ssh, check the disk's health, then reinstall: bootserver node state NAME rins."
+    hint = "Save what is needed over ssh, check the disk's health, then: bootserver node state NAME rins."
 
 
 class ForeignInstallation(VerificationError):

@@ -37,7 +37,10 @@ class IpMethod(StrEnum):
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """The node's own interface. `device` is a MAC address, an interface name, or "" for the one with a link."""
+    """The node's own interface.
+
+    `device` is a MAC address, an interface name, or "" for any wired one.
+    """
 
     method: IpMethod = IpMethod.DHCP
     device: str = ""

@@ -23,12 +23,12 @@ MAXIMUM_BYTES = 4 * 1024 * 1024
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
-def dump_call(method: str, params: list[object]) -> bytes:
+def dump_call(method: str, params: list[Any]) -> bytes:
     """Return the body of a call."""
     return _finish(dumps(tuple(params), method, allow_none=True))
 
 
-def dump_reply(result: object) -> bytes:
+def dump_reply(result: Any) -> bytes:
     """Return the body of a reply."""
     return _finish(dumps((result,), methodresponse=True, allow_none=True))
 

@@ -1,0 +1,175 @@
+"""What a node shall run: the reply to GetSlivers, reduced to what is used.
+
+Names of fields are those of the original node managers. Checked here, because names become folders,
+units and interfaces on the node: a reply that breaks a rule is refused as a whole, and the node goes
+on with the last good one. Times are Unix seconds by the server's clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wire.messages import ImageRef
+
+# A letter or digit at both ends: systemd takes neither a leading nor a trailing dash in a machine's name.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,30}[a-z0-9])?")
+_IMAGE = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+_TAG = re.compile(r"[A-Za-z0-9_./:-]{1,64}")
+_PORT = re.compile(r"(tcp|udp):([0-9]{1,5}):([0-9]{1,5})")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+MAXIMUM_SCRIPT = 256 * 1024
+PORTS_TAG = "ports"
+INITSCRIPT_TAG = "initscript_code"
+
+
+class Instantiation(StrEnum):
+    """Who brings a sliver up; the node does so for `plc-instantiated` only."""
+
+    NOT = "not-instantiated"
+    PLC = "plc-instantiated"
+    DELEGATED = "delegated"
+    CONTROLLER = "nm-controller"
+
+
+@dataclass(frozen=True)
+class SliverKey:
+    """A public key that opens the sliver."""
+
+    key_type: str
+    key: str
+
+    def __post_init__(self) -> None:
+        if not self.key or _CONTROL.search(self.key):
+            raise ValueError("a key is one line of text")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A named setting of a sliver."""
+
+    tagname: str
+    value: str
+
+    def __post_init__(self) -> None:
+        if not _TAG.fullmatch(self.tagname):
+            raise ValueError(f"tagname {self.tagname!r} is not a name")
+
+
+@dataclass(frozen=True)
+class PortForward:
+    """A port of the node that leads to one of the sliver."""
+
+    protocol: str
+    outside: int
+    inside: int
+
+    @classmethod
+    def parse(cls, text: str) -> PortForward:
+        """Read `tcp:8080:80`: protocol, port on the node, port in the sliver. Raises ValueError."""
+        found = _PORT.fullmatch(text)
+        if not found or not all(0 < int(number) < 65536 for number in found.groups()[1:]):
+            raise ValueError(f"port {text!r} is not of the form tcp:8080:80")
+        return cls(found[1], int(found[2]), int(found[3]))
+
+    def __str__(self) -> str:
+        return f"{self.protocol}:{self.outside}:{self.inside}"
+
+
+@dataclass(frozen=True)
+class Sliver:
+    """A slice's part on this node. `image` is a name among the reply's images; `initscript` a whole script."""
+
+    name: str
+    slice_id: int
+    expires: int
+    instantiation: Instantiation = Instantiation.PLC
+    image: str = ""
+    keys: tuple[SliverKey, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    initscript: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.image:
+            check_image_name(self.image)
+        if len(self.script) > MAXIMUM_SCRIPT or "\0" in self.script:
+            raise ValueError(f"{self.name}: initscript is over {MAXIMUM_SCRIPT} characters or holds a NUL")
+        _ = self.ports
+
+    def attribute(self, tagname: str) -> str:
+        """Return the attribute's value, "" without one."""
+        return next((item.value for item in self.attributes if item.tagname == tagname), "")
+
+    @property
+    def ports(self) -> tuple[PortForward, ...]:
+        """Ports of the node that lead into the sliver (attribute `ports`, separated by commas or blanks)."""
+        return tuple(PortForward.parse(word) for word in self.attribute(PORTS_TAG).replace(",", " ").split())
+
+    @property
+    def script(self) -> str:
+        """The initscript, as such or as the attribute that the originals used."""
+        return self.initscript or self.attribute(INITSCRIPT_TAG)
+
+
+@dataclass(frozen=True)
+class NodeService:
+    """A service on the node itself: `unit` is the text of its systemd unit."""
+
+    name: str
+    unit: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if "[Service]" not in self.unit.splitlines() or "\0" in self.unit:
+            raise ValueError(f"service {self.name}: the unit's text has no [Service] section")
+
+
+@dataclass(frozen=True)
+class NodeSlivers:
+    """The reply to GetSlivers. Of two replies the one with the later timestamp counts."""
+
+    timestamp: int
+    node_id: int
+    hostname: str
+    slivers: tuple[Sliver, ...] = ()
+    services: tuple[NodeService, ...] = ()
+    images: tuple[ImageRef, ...] = ()
+
+    def __post_init__(self) -> None:
+        _unique("sliver", (sliver.name for sliver in self.slivers))
+        _unique("service", (service.name for service in self.services))
+        _unique("image", (image.name for image in self.images))
+        ports = (port for sliver in self.slivers for port in sliver.ports)
+        _unique("port", (f"{port.protocol}:{port.outside}" for port in ports))
+        for image in self.images:
+            check_image_name(image.name)
+            if not re.fullmatch("[0-9a-f]{64}", image.manifest):
+                raise ValueError(f"image {image.name}: the manifest is not a SHA-256 in hex")
+
+    def image(self, name: str) -> ImageRef | None:
+        """Return the image of that name, None without one."""
+        return next((image for image in self.images if image.name == name), None)
+
+
+def check_name(name: str) -> str:
+    """Return the name of a sliver or service. Raises ValueError when it may not become a file's name."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a name of 1 to 32 of a-z 0-9 _ -")
+    return name
+
+
+def check_image_name(name: str) -> str:
+    """Return the name of an image. Raises ValueError when it may not become a file's name."""
+    if not _IMAGE.fullmatch(name) or ".." in name:
+        raise ValueError(f"{name!r} is not a name of 1 to 64 of a-z 0-9 . _ -")
+    return name
+
+
+def _unique(what: str, names: Iterable[str]) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"{what} {', '.join(twice)} is there more than once")

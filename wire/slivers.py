@@ -81,7 +81,7 @@ class PortForward:
 
 @dataclass(frozen=True)
 class Sliver:
-    """A slice's part on this node. `image` is a name among the reply's images; `initscript` a whole script."""
+    """A slice's part on this node. `image` is a name among the reply's images; `initscript` a script."""
 
     name: str
     slice_id: int

@@ -1,0 +1,5 @@
+"""`python3 -m bootserver`."""
+
+from bootserver.cli import main
+
+main()

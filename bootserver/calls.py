@@ -1,0 +1,122 @@
+"""One XML-RPC call, from the bytes of its body to the bytes of the answer.
+
+Who is not authentic gets fault 103 with one and the same text, whatever the reason. Everybody else
+gets an authenticated reply; a fault is part of it, so that nobody on the path can make one up.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bootserver import nodes
+from bootserver.methods import METHODS, FaultCode, Faulty
+from bootserver.sessions import Auth, NotAuthentic, Proven, Sessions, check_nonce
+from bootserver.state import State
+from bootserver.tables import Node
+from wire import xmlrpc
+from wire.errors import BootError
+from wire.session import KEY_BYTES, NodeKey
+from wire.structure import MalformedMessage
+
+log = logging.getLogger(__name__)
+
+REFUSAL = "authentication failed"
+_MAXIMUM_NODE_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """A key to compute with; for a node that does not exist, one that nobody has."""
+
+    key: NodeKey
+    known: bool
+
+
+class Calls:
+    """Answers calls. Safe to use from several threads."""
+
+    def __init__(self, state: State, sessions: Sessions) -> None:
+        self._state = state
+        self._sessions = sessions
+        self._decoy = state.master.seal(bytes(KEY_BYTES), nodes.purpose(0))
+
+    def answer(self, body: bytes, peer: str) -> bytes:
+        """Return the answer to one call from the address `peer`."""
+        try:
+            method, params = xmlrpc.load_call(body)
+            if method == "OpenSession":
+                return xmlrpc.dump_reply(self._open(params))
+            return xmlrpc.dump_reply(self._signed(method, params, peer))
+        except NotAuthentic as error:
+            log.warning("refused a call from %s: %s", peer, error.detail)
+            return xmlrpc.dump_fault(FaultCode.AUTHENTICATION, REFUSAL)
+        except MalformedMessage as error:
+            return xmlrpc.dump_fault(FaultCode.ARGUMENT, error.detail)
+
+    def _open(self, params: list[Any]) -> dict[str, Any]:
+        match params:
+            case [{"node_id": int(node_id), "nonce": nonce}] if 0 < node_id <= _MAXIMUM_NODE_ID:
+                pass
+            case _:
+                raise MalformedMessage("OpenSession: a struct of node_id and nonce wanted")
+        if isinstance(node_id, bool):
+            raise MalformedMessage("OpenSession: a struct of node_id and nonce wanted")
+        try:
+            check_nonce(nonce)
+        except ValueError as error:
+            raise MalformedMessage(f"OpenSession: {error}") from None
+        return self._sessions.open(node_id, self._identity(node_id).key, nonce, int(time.time()))
+
+    def _identity(self, node_id: int) -> _Identity:
+        """Return the node's key. An unknown node costs the same work, so time tells nothing either."""
+        with self._state.database.read() as session:
+            node = session.get(Node, node_id)
+            sealed, purpose = (node.sealed_key, node_id) if node else (self._decoy, 0)
+        key = NodeKey(self._state.master.unseal(sealed, nodes.purpose(purpose)))
+        decoy = NodeKey(NodeKey(self._state.master.secret).derive(f"unknown node {node_id}"))
+        return _Identity(key, True) if node else _Identity(decoy, False)
+
+    def _signed(self, method: str, params: list[Any], peer: str) -> dict[str, Any]:
+        auth = Auth.read(params[0] if params else None)
+        identity = self._identity(auth.node_id)
+        proven = self._sessions.prove(auth, method, params[1:], identity.key)
+        if not identity.known:
+            raise NotAuthentic("unknown node")
+        return self._reply(proven, self._result(method, params[1:], auth, peer))
+
+    def _result(self, method: str, params: list[Any], auth: Auth, peer: str) -> dict[str, Any]:
+        try:
+            with self._state.database.write() as session:
+                node = session.get(Node, auth.node_id)
+                if node is None:
+                    raise NotAuthentic("the node was removed")
+                node.contacted = time.time()
+                node.address = auth.node_ip or peer
+                return {"value": self._call(method, params, session, node)}
+        except Faulty as error:
+            code, text = error.code, error.text
+        except NotAuthentic:
+            raise
+        except BootError as error:
+            log.error("%s from node %d: %s", method, auth.node_id, error)
+            code, text = FaultCode.DATABASE, str(error)
+        except Exception:  # The one place where a programming error in a method ends; the node is told.
+            log.exception("%s from node %d", method, auth.node_id)
+            code, text = FaultCode.INTERNAL, "internal error; see the server's log"
+        return {"fault": {"code": int(code), "text": text}}
+
+    def _call(self, name: str, params: list[Any], session: Session, node: Node) -> object:
+        method = METHODS.get(name)
+        if method is None:
+            raise Faulty(FaultCode.METHOD, f"no method {name[:64]!r}")
+        if not method.least <= len(params) <= method.most:
+            raise Faulty(FaultCode.COUNT, f"{name}: {len(params)} parameters")
+        return method.run(session, node, *params)
+
+    def _reply(self, proven: Proven, result: dict[str, Any]) -> dict[str, Any]:
+        return proven.reply(result, int(time.time()))

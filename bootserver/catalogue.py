@@ -1,0 +1,49 @@
+"""Which images there are: names, and the manifest that each stands for now."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bootserver.tables import Image, Node, Slice
+from wire.errors import ConfigurationError
+from wire.messages import ImageRef
+
+
+class NoSuchImage(ConfigurationError):
+    """No image of that name was published."""
+
+    code = "no-such-image"
+    title = "There is no such image"
+    hint = "Publish it with `bootserver image publish NAME FILE...`; see `bootserver image list`."
+
+
+def current_image(session: Session, name: str) -> ImageRef:
+    """Return the newest publication of an image. Raises NoSuchImage."""
+    newest = select(Image).where(Image.name == name).order_by(Image.id.desc()).limit(1)
+    image = session.scalar(newest)
+    if image is None:
+        raise NoSuchImage(name)
+    return ImageRef(image.name, image.manifest)
+
+
+def publications(session: Session) -> list[Image]:
+    """Return all publications, the newest first."""
+    return list(session.scalars(select(Image).order_by(Image.name, Image.id.desc())))
+
+
+def publish(session: Session, name: str, manifest: str) -> bool:
+    """Let `name` stand for a manifest. Returns whether that is new; the nodes using it are told then."""
+    newest = select(Image).where(Image.name == name).order_by(Image.id.desc()).limit(1)
+    known = session.scalar(newest)
+    if known is not None and known.manifest == manifest:
+        return False
+    session.add(Image(name=name, manifest=manifest, published=time.time()))
+    in_slices = set(session.scalars(select(Slice.name).where(Slice.image == name)))
+    for node in session.scalars(select(Node)):
+        slices = {sliver.slice.name for sliver in node.slivers}
+        if node.base_image == name or name in node.images or slices & in_slices:
+            node.generation += 1
+    return True

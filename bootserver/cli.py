@@ -1,0 +1,110 @@
+"""The command line: `bootserver init`, `bootserver serve`, and what an operator changes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from bootserver import cli_image, cli_media, cli_node, cli_slice
+from bootserver.output import printable
+from bootserver.serve import Address, serve
+from bootserver.state import initialise, open_state
+from wire.errors import BootError, InternalError
+
+log = logging.getLogger(__name__)
+DEFAULT_FOLDER = "/var/lib/bootserver"
+
+
+class Failure(click.ClickException):
+    """An expected failure as it is shown: title, detail and hint, exit status 1."""
+
+    def __init__(self, error: BootError) -> None:
+        super().__init__(str(error))
+        self._error = error
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it to standard error."""
+        click.echo(f"{self._error.title}: {printable(self._error.detail)} [{self._error.code}]", err=True)
+        click.echo(f"  {self._error.advice}", err=True)
+
+
+class Commands(click.Group):
+    """The top of the command line, where every error ends."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error becomes a message and a status."""
+        try:
+            return super().invoke(ctx)
+        except BootError as error:
+            raise Failure(error) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:  # A programming error: caught here, once.
+            log.debug("internal error", exc_info=True)
+            raise Failure(InternalError(f"{type(error).__name__}: {error} (--verbose shows where)")) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--state",
+    "folder",
+    type=click.Path(path_type=Path),
+    envvar="BOOTSERVER_STATE",
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    show_envvar=True,
+    help="The server's folder.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log more, to standard error.")
+@click.pass_context
+def main(ctx: click.Context, folder: Path, verbose: bool) -> None:
+    """Keep the intents, configurations and images of nodes, and answer them.
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # Libraries at DEBUG would put statements and parameters, and so sealed keys, into the log.
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
+    ctx.obj = folder
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--server", default="", help="The URL that nodes reach this server at, for key media.")
+@click.pass_obj
+def init(default: Path, folder: Path | None, server: str) -> None:
+    """Make a server's FOLDER: database, master key, image store."""
+    chosen = folder or default
+    initialise(chosen, {"server": server.rstrip("/")} if server else {})
+    click.echo(f"made {chosen}")
+
+
+@main.command("serve")
+@click.option("--listen", default="0.0.0.0:8080", show_default=True, help="Where nodes are answered.")
+@click.option(
+    "--operator", default="127.0.0.1:8081", show_default=True, help="Where the operator's pages are."
+)
+@click.pass_obj
+def serve_command(folder: Path, listen: str, operator: str) -> None:
+    """Answer nodes and show the fleet, until told to end (SIGTERM, SIGINT)."""
+    try:
+        addresses = Address.parse(listen), Address.parse(operator)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    serve(open_state(folder), *addresses)
+
+
+main.add_command(cli_node.node)
+main.add_command(cli_image.image)
+main.add_command(cli_slice.slice_group)
+main.add_command(cli_slice.service)
+main.add_command(cli_media.media)

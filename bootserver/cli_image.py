@@ -1,0 +1,64 @@
+"""`bootserver image`: publish and list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bootserver import catalogue
+from bootserver.output import format_option, moment, print_json, show
+from bootserver.state import open_state
+from host.run import Runner
+from images.make import add_layers
+from images.manifest import parse
+
+
+@click.group()
+def image() -> None:
+    """What nodes unpack: base filesystems and sliver images."""
+
+
+@image.command()
+@click.argument("name")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@format_option
+@click.pass_obj
+def publish(folder: Path, name: str, files: tuple[Path, ...], form: str) -> None:
+    """Publish tar.zst FILES as image NAME, one layer each, later ones over earlier ones.
+
+    Nodes that use the image are told the new manifest from now on.
+    """
+    state = open_state(folder)
+    manifest = add_layers(name, files, state.blobs, Runner())
+    with state.database.write() as session:
+        new = catalogue.publish(session, name, manifest.digest)
+    if form == "json":
+        print_json({"name": name, "manifest": manifest.digest, "bytes": manifest.size, "new": new})
+    else:
+        size = manifest.size / 2**20
+        click.echo(f"{name} {manifest.digest} {size:.1f} MiB{'' if new else ', as published before'}")
+
+
+@image.command("list")
+@format_option
+@click.pass_obj
+def list_images(folder: Path, form: str) -> None:
+    """List all publications, the newest of each name first."""
+    state = open_state(folder)
+    with state.database.read() as session:
+        rows: list[dict[str, Any]] = [
+            {"name": item.name, "manifest": item.manifest, "published": item.published}
+            for item in catalogue.publications(session)
+        ]
+    for row in rows:
+        manifest = parse(state.blobs.get(str(row["manifest"])))
+        row["layers"] = len(manifest.layers)
+        row["bytes"] = manifest.size
+        if form == "table":
+            row["published"] = moment(row["published"])
+            row["size"] = f"{manifest.size / 2**20:.1f} MiB"
+    show(rows, form, ("name", "manifest", "layers", "size", "published"))

@@ -1,0 +1,79 @@
+"""`bootserver media`: the key medium."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import click
+
+from bootserver import nodes
+from bootserver.media import KeyFile, NoServerUrl, write_key_medium
+from bootserver.state import State, open_state
+from host.run import Runner
+from wire.session import NodeKey
+
+
+@click.group()
+def media() -> None:
+    """What is plugged into nodes."""
+
+
+@media.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--server", default="", help="The URL that the node reaches this server at.")
+@click.option("--static", "static", default="", metavar="ADDRESS/LENGTH", help="Instead of DHCP.")
+@click.option("--gateway", default="", metavar="ADDRESS", help="With --static.")
+@click.option("--dns", multiple=True, metavar="ADDRESS", help="With --static; at most twice.")
+@click.option("--device", default="", help="The interface's MAC address or name, if there are several.")
+@click.option("--proxy", default="", help="The URL of an HTTP proxy.")
+@click.pass_obj
+def key(
+    folder: Path,
+    name: str,
+    file: Path,
+    server: str,
+    static: str,
+    gateway: str,
+    dns: tuple[str, ...],
+    device: str,
+    proxy: str,
+) -> None:
+    """Write the key medium of node NAME as a disk image FILE (vfat, label BMKEY, mode 0600).
+
+    It holds the node's secret. Put it on a stick that can be write-protected: dd if=FILE of=/dev/...
+    """
+    _check_static(static, gateway, dns)
+    state = open_state(folder)
+    url = (server or state.setting("server")).rstrip("/")
+    if not url:
+        raise NoServerUrl(name)
+    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy)
+    write_key_medium(file, content, Runner())
+    click.echo(f"wrote {file}")
+
+
+def _identity(state: State, name: str) -> tuple[int, str, NodeKey]:
+    with state.database.read() as session:
+        node = nodes.find(session, name)
+        return node.id, node.name, nodes.key_of(state.master, node)
+
+
+def _check_static(static: str, gateway: str, dns: tuple[str, ...]) -> None:
+    if not static and (gateway or dns):
+        raise click.UsageError("--gateway and --dns need --static")
+    if static and not gateway:
+        raise click.UsageError("--static needs --gateway")
+    if len(dns) > 2:
+        raise click.UsageError("--dns at most twice")
+    try:
+        if static:
+            ipaddress.IPv4Interface(static)
+        for address in (gateway, *dns):
+            if address:
+                ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if static and "/" not in static:
+        raise click.UsageError("--static needs ADDRESS/LENGTH")

@@ -1,0 +1,171 @@
+"""`bootserver slice` and `bootserver service`: what nodes are told to run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy import select
+
+from bootserver import nodes, policy, slices
+from bootserver.output import format_option, moment, print_json, show
+from bootserver.state import open_state
+from bootserver.tables import Service, Slice
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LAST_MOMENT = 2**31 - 1
+
+
+@click.group("slice")
+def slice_group() -> None:
+    """Slices, and the nodes that carry a sliver of them."""
+
+
+@slice_group.command()
+@click.argument("name")
+@click.option("--image", required=True, help="Name of the slivers' image.")
+@click.option("--key", "keys", multiple=True, type=_FILE, help="Public ssh keys that open the slivers.")
+@click.option("--initscript", type=_FILE, help="Run in each sliver when it starts.")
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="NAME=VALUE", help="Such as ports=tcp:8080:80."
+)
+@click.option("--days", default=365, show_default=True, type=click.IntRange(1), help="Until it expires.")
+@format_option
+@click.pass_obj
+def add(
+    folder: Path,
+    name: str,
+    image: str,
+    keys: tuple[Path, ...],
+    initscript: Path | None,
+    attributes: tuple[str, ...],
+    days: int,
+    form: str,
+) -> None:
+    """Make slice NAME; put it on nodes with `slice add-node`."""
+    new = Slice(
+        name=name,
+        image=image,
+        keys=policy.read_ssh_keys(keys),
+        initscript=_text(initscript) if initscript else "",
+        attributes=dict(_pair(item) for item in attributes),
+        expires=min(int(time.time()) + days * 86400, _LAST_MOMENT),
+    )
+    with open_state(folder).database.write() as session:
+        slices.add(session, new)
+        shown: dict[str, Any] = {"id": new.id, "name": new.name, "expires": new.expires}
+    if form == "json":
+        print_json(shown)
+    else:
+        click.echo(f"{name}: until {moment(shown['expires'])}")
+
+
+@slice_group.command("list")
+@format_option
+@click.pass_obj
+def list_slices(folder: Path, form: str) -> None:
+    """List all slices."""
+    with open_state(folder).database.read() as session:
+        rows = [
+            {
+                "id": item.id,
+                "name": item.name,
+                "image": item.image,
+                "expires": moment(item.expires) if form == "table" else item.expires,
+                "attributes": item.attributes,
+                "nodes": sorted(sliver.node.name for sliver in item.slivers),
+            }
+            for item in session.scalars(select(Slice).order_by(Slice.name))
+        ]
+    show(rows, form, ("id", "name", "image", "expires", "nodes"))
+
+
+@slice_group.command()
+@click.argument("name")
+@click.confirmation_option(prompt="Its slivers on all nodes are destroyed. Remove it?")
+@click.pass_obj
+def remove(folder: Path, name: str) -> None:
+    """Remove slice NAME; nodes destroy its slivers."""
+    with open_state(folder).database.write() as session:
+        slices.remove(session, slices.find(session, name))
+    click.echo(f"removed {name}")
+
+
+@slice_group.command("add-node")
+@click.argument("name")
+@click.argument("node")
+@click.pass_obj
+def add_node(folder: Path, name: str, node: str) -> None:
+    """Put a sliver of slice NAME on NODE."""
+    with open_state(folder).database.write() as session:
+        new = slices.place(session, slices.find(session, name), nodes.find(session, node))
+    click.echo(f"{name} on {node}{'' if new else ', as before'}")
+
+
+@slice_group.command("remove-node")
+@click.argument("name")
+@click.argument("node")
+@click.pass_obj
+def remove_node(folder: Path, name: str, node: str) -> None:
+    """Take the sliver of slice NAME off NODE; it is destroyed there."""
+    with open_state(folder).database.write() as session:
+        was = slices.withdraw(session, slices.find(session, name), nodes.find(session, node))
+    click.echo(f"{name} no longer on {node}" if was else f"{name} was not on {node}")
+
+
+@click.group()
+def service() -> None:
+    """Services on nodes themselves."""
+
+
+@service.command("add")
+@click.argument("node")
+@click.argument("name")
+@click.option("--unit", required=True, type=_FILE, help="The text of a systemd service unit.")
+@click.pass_obj
+def add_service(folder: Path, node: str, name: str, unit: Path) -> None:
+    """Run service NAME on NODE, or change its unit."""
+    text = _text(unit)
+    with open_state(folder).database.write() as session:
+        slices.set_service(session, nodes.find(session, node), name, text)
+    click.echo(f"{name} on {node}")
+
+
+@service.command("list")
+@click.argument("node")
+@format_option
+@click.pass_obj
+def list_services(folder: Path, node: str, form: str) -> None:
+    """List the services of NODE."""
+    with open_state(folder).database.read() as session:
+        found = nodes.find(session, node)
+        query = select(Service).where(Service.node_id == found.id).order_by(Service.name)
+        rows = [{"name": item.name, "unit": item.unit} for item in session.scalars(query)]
+    show(rows, form, ("name",))
+
+
+@service.command("remove")
+@click.argument("node")
+@click.argument("name")
+@click.pass_obj
+def remove_service(folder: Path, node: str, name: str) -> None:
+    """Stop service NAME on NODE and remove it there."""
+    with open_state(folder).database.write() as session:
+        was = slices.remove_service(session, nodes.find(session, node), name)
+    click.echo(f"{name} no longer on {node}" if was else f"{name} was not on {node}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise slices.BadRole(f"{file}: {type(error).__name__}") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value

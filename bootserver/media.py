@@ -1,0 +1,114 @@
+"""The key medium: a small vfat image with the node's configuration file, the one place of its secret."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from host.files import sync_folder
+from host.run import Runner
+from wire.errors import ConfigurationError
+from wire.nodeconf import FILE_NAMES, parse
+from wire.session import NodeKey
+
+LABEL = "BMKEY"
+# The least that mkfs.vfat lays out with a label and FAT12 without complaint, with room to spare.
+IMAGE_BYTES = 2 * 1024 * 1024
+
+
+class NoServerUrl(ConfigurationError):
+    """Nobody said where the node finds the server."""
+
+    code = "no-server-url"
+    title = "The server's URL is not known"
+    hint = "Give it with --server http://HOST:PORT, here or once at `bootserver init`."
+
+
+class CannotWriteMedium(ConfigurationError):
+    """The medium's file cannot be written."""
+
+    code = "cannot-write-medium"
+    title = "The key medium cannot be written"
+    hint = "Name a new or existing regular file; copy it to a stick with dd."
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """What stands in the file. `static` is ADDRESS/LENGTH, "" for DHCP."""
+
+    node_id: int
+    hostname: str
+    key: NodeKey = field(repr=False)
+    server: str
+    static: str = ""
+    gateway: str = ""
+    dns: tuple[str, ...] = ()
+    device: str = ""
+    proxy: str = ""
+
+    def to_text(self) -> str:
+        """Return the text; it holds the node's secret. Raises MalformedNodeConfiguration."""
+        host, _, domain = self.hostname.partition(".")
+        values = {
+            "NODE_ID": str(self.node_id),
+            "NODE_KEY": self.key.to_text(),
+            "BOOT_SERVER": self.server,
+            "HOST_NAME": host,
+            "DOMAIN_NAME": domain,
+            "NET_DEVICE": self.device,
+            "PROXY_SERVER": self.proxy,
+            **self._network(),
+        }
+        lines = [f'{name}="{value}"\n' for name, value in values.items() if value]
+        text = "".join(["# The node's identity and secret. Write-protect this medium.\n", *lines])
+        # Read as the node will read it, so that no medium is written that a node refuses.
+        parse(text, "the key medium")
+        return text
+
+    def _network(self) -> dict[str, str]:
+        if not self.static:
+            return {"IP_METHOD": "dhcp"}
+        interface = ipaddress.IPv4Interface(self.static)
+        servers = {f"IP_DNS{number}": address for number, address in enumerate(self.dns, 1)}
+        return {
+            "IP_METHOD": "static",
+            "IP_ADDRESS": str(interface.ip),
+            "IP_NETMASK": str(interface.netmask),
+            "IP_NETADDR": str(interface.network.network_address),
+            "IP_BROADCASTADDR": str(interface.network.broadcast_address),
+            "IP_GATEWAY": self.gateway,
+            **servers,
+        }
+
+
+def write_key_medium(path: Path, content: KeyFile, run: Runner) -> None:
+    """Write the image, mode 0600, whole or not at all; the secret is never an argument of a command.
+
+    Raises CannotWriteMedium, MalformedNodeConfiguration, CommandFailed, CommandMissing.
+    """
+    if path.exists() and not path.is_file():
+        raise CannotWriteMedium(f"{path} is not a regular file")
+    text = content.to_text()
+    try:
+        # Beside the target and of mode 0700: nobody else can look in, and the rename stays on one disk.
+        with tempfile.TemporaryDirectory(prefix=".key-", dir=path.absolute().parent) as folder:
+            _write_image(Path(folder), text, run).replace(path)
+            sync_folder(path.absolute().parent)
+    except OSError as error:
+        raise CannotWriteMedium(f"{path}: {error.strerror}") from None
+
+
+def _write_image(folder: Path, text: str, run: Runner) -> Path:
+    image, source = folder / "image", folder / FILE_NAMES[0]
+    for file, size in ((image, IMAGE_BYTES), (source, 0)):
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+            opened.truncate(size)
+    source.write_text(text)
+    run(["mkfs.vfat", "-n", LABEL, image])
+    run(["mcopy", "-i", image, source, f"::{FILE_NAMES[0]}"])
+    with image.open("rb") as opened:
+        os.fsync(opened.fileno())
+    return image

@@ -1,0 +1,189 @@
+"""What a proven node may call. Every method runs in one transaction; a fault undoes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from bootserver import nodes, slices
+from bootserver.status import Status, fold
+from bootserver.tables import Event, Node
+from wire.canonical import canonical
+from wire.messages import RunLevel, TargetState
+from wire.structure import structure, unstructure
+
+EVENTS_PER_CALL = 1000
+EVENT_BYTES = 16 * 1024
+INVENTORY_BYTES = 512 * 1024
+# Enough for a dozen installations with their progress; older ones make room.
+EVENTS_KEPT = 20_000
+HOST_KEYS = 8
+HOST_KEY_CHARACTERS = 4096
+
+
+class FaultCode(IntEnum):
+    """The fault codes of PLCAPI."""
+
+    METHOD = 100
+    COUNT = 101
+    ARGUMENT = 102
+    AUTHENTICATION = 103
+    DATABASE = 106
+    PERMISSION = 108
+    INTERNAL = 111
+
+
+class Faulty(Exception):
+    """Ends a call with a fault; nothing was changed then."""
+
+    def __init__(self, code: FaultCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and how many parameters it takes besides the auth struct."""
+
+    run: Callable[..., object]
+    least: int
+    most: int
+
+
+def get_node_details(session: Session, node: Node, _: object = None) -> object:
+    """BootGetNodeDetails([{}]): the node's configuration."""
+    return unstructure(nodes.details(session, node))
+
+
+def update_node(session: Session, node: Node, changes: object) -> object:
+    """BootUpdateNode({boot_state, run_id, ssh_host_keys | ssh_host_key, inventory}): what a node may change.
+
+    The only intent that it may change is the finished (re)installation that it names by its run, to boot.
+    """
+    fields = _struct(changes)
+    unknown = fields.keys() - {"boot_state", "run_id", "ssh_host_keys", "ssh_host_key", "inventory"}
+    if unknown:
+        raise Faulty(FaultCode.ARGUMENT, f"a node does not change {', '.join(sorted(unknown))}")
+    if "boot_state" in fields:
+        _finish(node, fields["boot_state"], fields.get("run_id"))
+    if "ssh_host_keys" in fields:
+        node.ssh_host_keys = _host_keys(fields["ssh_host_keys"])
+    if "ssh_host_key" in fields:
+        node.ssh_host_keys = _host_keys([fields["ssh_host_key"]])
+    if "inventory" in fields:
+        node.inventory = _bounded(_struct(fields["inventory"]), INVENTORY_BYTES, "inventory")
+    return 1
+
+
+def _finish(node: Node, boot_state: object, run_id: object) -> None:
+    if boot_state != TargetState.BOOT:
+        raise Faulty(FaultCode.PERMISSION, "the only intent that a node sets is boot")
+    if run_id != node.run_id:
+        raise Faulty(FaultCode.PERMISSION, "another run was asked for meanwhile")
+    if node.boot_state == TargetState.BOOT:
+        return
+    if node.boot_state not in nodes.INSTALLING:
+        raise Faulty(FaultCode.PERMISSION, f"the operator wants {node.boot_state}")
+    nodes.set_intent(node, TargetState.BOOT)
+
+
+def _host_keys(keys: object) -> list[str]:
+    if not isinstance(keys, list) or len(keys) > HOST_KEYS:
+        raise Faulty(FaultCode.ARGUMENT, f"ssh_host_keys: at most {HOST_KEYS} texts wanted")
+    for key in keys:
+        if not isinstance(key, str) or len(key) > HOST_KEY_CHARACTERS:
+            raise Faulty(FaultCode.ARGUMENT, "ssh_host_keys: texts wanted")
+    return [key.strip() for key in keys if key.strip()]
+
+
+def report_run_level(session: Session, node: Node, report: object) -> object:
+    """ReportRunlevel({run_level}): what is observed of the node; the intent stays as it is."""
+    value = _struct(report).get("run_level")
+    if value not in list(RunLevel):
+        raise Faulty(FaultCode.ARGUMENT, f"run_level: one of {', '.join(RunLevel)} wanted")
+    node.run_level = str(value)
+    node.run_level_at = time.time()
+    return 1
+
+
+def report_events(session: Session, node: Node, events: object) -> object:
+    """BootReportEvents([event, ...]): returns how many were new. Telling an event again changes nothing."""
+    if not isinstance(events, list) or len(events) > EVENTS_PER_CALL:
+        raise Faulty(FaultCode.ARGUMENT, f"events: a list of at most {EVENTS_PER_CALL} wanted")
+    now = time.time()
+    status = structure(node.status, Status) if node.status else Status()
+    new = 0
+    for item in events:
+        event = _event(item)
+        row = {"node_id": node.id, "digest": _digest(event), "received": now, "data": event}
+        done = session.execute(insert(Event).values(row).on_conflict_do_nothing().returning(Event.id))
+        if done.first() is not None:
+            status = fold(status, event, now)
+            new += 1
+    if new:
+        node.status = unstructure(status)
+        _prune(session, node)
+    return new
+
+
+def _event(item: object) -> dict[str, Any]:
+    event = _bounded(_struct(item), EVENT_BYTES, "event")
+    match event:
+        case {"event": str(name), "program": str(program), "seq": int(), "time": float() | int()}:
+            if len(name) <= 64 and len(program) <= 64:
+                return event
+    raise Faulty(FaultCode.ARGUMENT, "event: event, program, seq and time wanted")
+
+
+def _digest(event: dict[str, Any]) -> bytes:
+    # Sequence numbers begin anew with each start of a program, and a clock may do so with each boot.
+    # The whole content, with its boot, is what makes an event that one.
+    return hashlib.sha256(canonical(event)).digest()
+
+
+def _prune(session: Session, node: Node) -> None:
+    newest_first = select(Event.id).where(Event.node_id == node.id).order_by(Event.id.desc())
+    found = session.scalar(newest_first.offset(EVENTS_KEPT).limit(1))
+    if found is not None:
+        session.execute(delete(Event).where(Event.node_id == node.id, Event.id <= found))
+
+
+def get_slivers(session: Session, node: Node, _: object = None) -> object:
+    """GetSlivers([{}]): what the node shall run."""
+    return unstructure(slices.for_node(session, node))
+
+
+def _struct(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Faulty(FaultCode.ARGUMENT, "a struct wanted")
+    return value
+
+
+def _bounded(value: dict[str, Any], limit: int, what: str) -> dict[str, Any]:
+    """Return `value` if JSON can hold it in `limit` bytes."""
+    try:
+        size = len(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        raise Faulty(FaultCode.ARGUMENT, f"{what}: holds what JSON cannot") from None
+    if size > limit:
+        raise Faulty(FaultCode.ARGUMENT, f"{what}: {size} bytes, {limit} allowed")
+    return value
+
+
+METHODS = {
+    "BootGetNodeDetails": Method(get_node_details, 0, 1),
+    "BootUpdateNode": Method(update_node, 1, 1),
+    "BootReportEvents": Method(report_events, 1, 1),
+    "ReportRunlevel": Method(report_run_level, 1, 1),
+    "GetSlivers": Method(get_slivers, 0, 1),
+}

@@ -1,0 +1,123 @@
+"""Nodes as an operator handles them: register, find, change, and what the node is told of itself."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bootserver.catalogue import current_image
+from bootserver.tables import Node
+from wire.errors import ConfigurationError
+from wire.messages import DiskPolicy, Minimum, NodeDetails, TargetState, VolumeSizes
+from wire.sealing import MasterKey
+from wire.session import NodeKey
+
+# The intents that begin another installation.
+INSTALLING = (TargetState.NEW, TargetState.INST, TargetState.RINS)
+# One label or several, as in a host name (RFC 1123).
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+class NoSuchNode(ConfigurationError):
+    """No node has that name."""
+
+    code = "no-such-node"
+    title = "There is no such node"
+    hint = "See `bootserver node list`; register one with `bootserver node add NAME`."
+
+
+class NodeExists(ConfigurationError):
+    """The name is taken."""
+
+    code = "node-exists"
+    title = "There is such a node already"
+    hint = "Choose another name, or remove that node first: bootserver node remove NAME."
+
+
+class BadNodeName(ConfigurationError):
+    """The name cannot be a host name."""
+
+    code = "bad-node-name"
+    title = "This cannot be a node's name"
+    hint = "Use letters, digits and dashes, with dots between labels, such as node1.example.org."
+
+
+def add(session: Session, master: MasterKey, name: str, state: TargetState, base_image: str) -> Node:
+    """Register a node with a new key and a first run. Raises BadNodeName, NodeExists."""
+    name = name.lower()
+    if not _NAME.fullmatch(name):
+        raise BadNodeName(repr(name))
+    if session.scalar(select(Node).where(Node.name == name)):
+        raise NodeExists(name)
+    node = Node(
+        name=name,
+        sealed_key=b"",
+        created=time.time(),
+        boot_state=str(state),
+        run_id=new_run_id(),
+        base_image=base_image,
+    )
+    session.add(node)
+    session.flush()
+    node.sealed_key = master.seal(NodeKey.generate().secret, purpose(node.id))
+    return node
+
+
+def purpose(node_id: int) -> str:
+    """Return what a node's key is sealed for."""
+    return f"node {node_id}"
+
+
+def find(session: Session, name: str) -> Node:
+    """Return the node of that name. Raises NoSuchNode."""
+    node = session.scalar(select(Node).where(Node.name == name.lower()))
+    if node is None:
+        raise NoSuchNode(name)
+    return node
+
+
+def everyone(session: Session) -> list[Node]:
+    """Return all nodes by name."""
+    return list(session.scalars(select(Node).order_by(Node.name)))
+
+
+def new_run_id() -> str:
+    """Return a name for one (re)installation: 32 hex digits."""
+    return secrets.token_hex(16)
+
+
+def set_intent(node: Node, state: TargetState) -> None:
+    """Change what is wanted of a node. Asking for an installation always begins a new run."""
+    node.boot_state = str(state)
+    if state in INSTALLING:
+        node.run_id = new_run_id()
+    node.generation += 1
+
+
+def details(session: Session, node: Node) -> NodeDetails:
+    """Return the node's configuration. Raises NoSuchImage when one that it needs was never published."""
+    names = dict.fromkeys([*node.images, *sorted(sliver.slice.image for sliver in node.slivers)])
+    return NodeDetails(
+        node_id=node.id,
+        hostname=node.name,
+        boot_state=TargetState(node.boot_state),
+        run_id=node.run_id,
+        generation=node.generation,
+        base_image=current_image(session, node.base_image),
+        images=tuple(current_image(session, name) for name in names),
+        ssh_keys=tuple(node.ssh_keys),
+        minimum=Minimum(node.memory_mib, node.disk_mib),
+        disks=DiskPolicy(node.system_disk, node.data_disks),
+        volumes=VolumeSizes(node.boot_mib, node.swap_mib, node.root_mib),
+        kernel_arguments=node.kernel_arguments,
+        cache_budget_mib=node.cache_budget_mib,
+    )
+
+
+def key_of(master: MasterKey, node: Node) -> NodeKey:
+    """Return the node's key. Raises CannotUnseal."""
+    return NodeKey(master.unseal(node.sealed_key, purpose(node.id)))

@@ -1,0 +1,116 @@
+"""Runs both applications, each on a socket of its own, in one process and one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+import uvicorn
+from starlette.applications import Starlette
+
+from bootserver.app import node_app
+from bootserver.operator_app import operator_app
+from bootserver.state import State
+from wire.errors import ConfigurationError
+
+# Pages that wait for news are cut off after this when the server ends.
+GRACE_SECONDS = 2
+
+
+class CannotListen(ConfigurationError):
+    """An address cannot be listened on."""
+
+    code = "cannot-listen"
+    title = "The server cannot listen there"
+    hint = "Another program may have the port (ss -ltnp), or the address is not this machine's."
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read HOST:PORT, an IPv6 address in brackets. Raises ValueError."""
+        host, _, port = text.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"{text!r} is not of the form HOST:PORT")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    def listen(self) -> socket.socket:
+        """Return a listening socket. Raises CannotListen."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        # The protocol is named (socket.create_server would leave it 0), because asyncio turns Nagle's
+        # algorithm off for sockets only that say they are TCP: 40 ms for every call otherwise.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((self.host, self.port))
+            listening.listen(512)
+        except OSError as error:
+            listening.close()
+            raise CannotListen(f"{self.host}:{self.port}: {error.strerror or error}") from None
+        return listening
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: two servers in a process would take them from one another."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(state: State, nodes: Address, operator: Address) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CannotListen."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(address.listen()) for address in (nodes, operator)]
+        apps = node_app(state), operator_app(state, operator.host)
+        asyncio.run(_run(list(zip(apps, sockets, strict=True))))
+
+
+async def _run(pairs: list[tuple[Starlette, socket.socket]]) -> None:
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    servers = [_Server(_config(app)) for app, _ in pairs]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, servers)
+    tasks = [
+        asyncio.create_task(server.serve(sockets=[listening]))
+        for server, (_, listening) in zip(servers, pairs, strict=True)
+    ]
+    # The sockets accept already, so whoever reads this line may connect.
+    for name, (_, listening) in zip(("nodes", "operator"), pairs, strict=True):
+        click.echo(f"{name}: http://{_name(listening)}/")
+    await asyncio.gather(*tasks)
+
+
+def _end(servers: list[_Server]) -> None:
+    for server in servers:
+        server.should_exit = True
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        # Keep-alive outlasts the pauses between a node's calls during an installation.
+        timeout_keep_alive=60,
+    )
+
+
+def _name(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,89 @@
+"""Nodes and events as plain data: the same for the operator's pages, API and command line. No secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bootserver.status import Status
+from bootserver.tables import Event, Node
+from wire.structure import structure, unstructure
+
+# A node that is up checks in at least this often (GetSlivers, every 600 to 900 s).
+SILENT_SECONDS = 1800
+
+
+def node_row(node: Node) -> dict[str, Any]:
+    """Return a line of the fleet's table."""
+    return {
+        "id": node.id,
+        "name": node.name,
+        "boot_state": node.boot_state,
+        "run_level": node.run_level,
+        "run_id": node.run_id,
+        "generation": node.generation,
+        "contacted": node.contacted,
+        "address": node.address,
+        "status": unstructure(node_status(node)),
+    }
+
+
+def node_status(node: Node) -> Status:
+    """Return what the node is doing."""
+    return structure(node.status, Status) if node.status else Status()
+
+
+def node_whole(node: Node) -> dict[str, Any]:
+    """Return all of a node that may be shown."""
+    return {
+        **node_row(node),
+        "run_level_at": node.run_level_at,
+        "created": node.created,
+        "system_disk": node.system_disk,
+        "data_disks": node.data_disks,
+        "memory_mib": node.memory_mib,
+        "disk_mib": node.disk_mib,
+        "boot_mib": node.boot_mib,
+        "swap_mib": node.swap_mib,
+        "root_mib": node.root_mib,
+        "cache_budget_mib": node.cache_budget_mib,
+        "kernel_arguments": node.kernel_arguments,
+        "base_image": node.base_image,
+        "images": node.images,
+        "slices": sorted(sliver.slice.name for sliver in node.slivers),
+        "services": sorted(service.name for service in node.services),
+        "ssh_keys": node.ssh_keys,
+        "ssh_host_keys": node.ssh_host_keys,
+        "inventory": node.inventory,
+    }
+
+
+def events_after(session: Session, node: Node, after: int, limit: int) -> list[dict[str, Any]]:
+    """Return events with an id above `after`, oldest first."""
+    query = select(Event).where(Event.node_id == node.id, Event.id > after).order_by(Event.id).limit(limit)
+    return [event_row(event) for event in session.scalars(query)]
+
+
+def latest_events(session: Session, node: Node, limit: int) -> list[dict[str, Any]]:
+    """Return the last events, oldest first."""
+    query = select(Event).where(Event.node_id == node.id).order_by(Event.id.desc()).limit(limit)
+    return [event_row(event) for event in reversed(list(session.scalars(query)))]
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """Return an event as the node told it, with its `id` and when it was `received` here."""
+    return {**event.data, "id": event.id, "received": event.received}
+
+
+_COMMON = {"id", "received", "seq", "time", "uptime", "program", "run", "boot", "event"}
+
+
+def event_text(row: dict[str, Any]) -> str:
+    """Return in one line what an event says besides its name and time."""
+    return "  ".join(f"{key}={_short(value)}" for key, value in row.items() if key not in _COMMON)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

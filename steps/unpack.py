@@ -77,10 +77,9 @@ class Unpack(Step):
 
 
 def _make_empty(context: Context, root: Path) -> None:
+    context.progress(None, "emptying the root volume")
     for folder in (root, root / "boot"):
-        if not tree.is_empty(folder):
-            context.progress(None, "removing what is half unpacked")
-            tree.empty(folder)
+        tree.empty(folder)
 
 
 def _manifests(context: Context, source: Source, cache: Cache) -> dict[Manifest, Transfer]:

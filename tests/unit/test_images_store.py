@@ -1,0 +1,63 @@
+"""The server's blob store, and emptying trees."""
+
+import pytest
+
+from images import tree
+from images.manifest import sha256
+from images.store import BlobStore, StoredBlobDamaged
+
+
+def test_blobs_lie_where_documented(tmp_path):
+    store = BlobStore(tmp_path)
+    digest = store.put(b"content")
+    assert digest == sha256(b"content")
+    assert (tmp_path / digest[:2] / digest).read_bytes() == b"content"
+    assert store.get(digest) == b"content"
+    assert store.has(digest)
+    assert list(store.digests()) == [digest]
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n"])
+def test_only_digests_are_names(tmp_path, name):
+    store = BlobStore(tmp_path)
+    assert not store.has(name)
+    with pytest.raises(ValueError, match="SHA-256"):
+        store.path(name)
+
+
+def test_putting_again_repairs(tmp_path):
+    store = BlobStore(tmp_path)
+    digest = store.put(b"content")
+    store.path(digest).write_bytes(b"damaged")
+    assert list(store.damaged()) == [digest]
+    with pytest.raises(StoredBlobDamaged):
+        store.get(digest)
+    store.put(b"content")
+    assert list(store.damaged()) == []
+    store.path(digest).unlink()
+    with pytest.raises(StoredBlobDamaged):
+        store.get(digest)
+
+
+def test_emptying_follows_no_link_and_keeps_lost_and_found(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    root = tmp_path / "root"
+    (root / "lost+found").mkdir(parents=True)
+    (root / "a/b/c").mkdir(parents=True)
+    (root / "a/b/file").touch()
+    (root / "a/link").symlink_to(outside)
+    (root / "dangling").symlink_to("nowhere")
+    assert not tree.is_empty(root)
+    assert not tree.empty(root)
+    assert [path.name for path in root.iterdir()] == ["lost+found"]
+    assert tree.is_empty(root)
+    assert (outside / "file").exists()
+
+
+def test_folders_that_lead_to_mounts_count_as_empty(tmp_path):
+    (tmp_path / "var/lib/machines").mkdir(parents=True)
+    assert tree.is_empty(tmp_path)
+    assert tree.empty(tmp_path)
+    assert list(tmp_path.iterdir()) == []

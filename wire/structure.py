@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import cattrs
 from cattrs.errors import BaseValidationError
-from cattrs.v import transform_error
+from cattrs.v import format_exception, transform_error
 
 from wire.errors import VerificationError
 
@@ -45,9 +45,8 @@ def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
     for kind in (int, str, bool, float):
         converter.register_structure_hook(kind, _strict(kind))
-    converter.register_structure_hook_func(
-        lambda kind: isinstance(kind, type) and issubclass(kind, StrEnum), _enum
-    )
+    # A StrEnum is a str too: without its own hook any text would pass for one.
+    converter.register_structure_hook(StrEnum, _enum)
     return converter
 
 
@@ -62,10 +61,15 @@ def structure(data: object, kind: type[T]) -> T:
     try:
         return _converter.structure(data, kind)
     except BaseValidationError as error:
-        reasons = "; ".join(transform_error(error))
+        reasons = "; ".join(transform_error(error, format_exception=_reason))
         raise MalformedMessage(f"{kind.__name__}: {reasons}") from None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise MalformedMessage(f"{kind.__name__}: {error}") from None
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    """Let a message class that refuses its own values say why."""
+    return str(error) if type(error) is ValueError else str(format_exception(error, kind))
 
 
 def unstructure(message: object) -> Any:

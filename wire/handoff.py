@@ -1,0 +1,40 @@
+"""What bootmanager leaves on the installed system for configmanager.
+
+Never the key: that is read from the key medium each time, so that a stolen or returned disk opens
+nothing at the server.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from wire.messages import ImageRef
+from wire.structure import MalformedMessage, structure, unstructure
+
+PATH = Path("etc/bootmanager/handoff.json")
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """Which run installed the node, and whom it belongs to. `images` are those the server named then."""
+
+    run_id: str
+    node_id: int
+    hostname: str
+    server: str
+    images: tuple[ImageRef, ...] = ()
+
+
+def dump_handoff(handoff: Handoff) -> str:
+    """Return the file's text."""
+    return json.dumps(unstructure(handoff), indent=1) + "\n"
+
+
+def load_handoff(text: str) -> Handoff:
+    """Read the file's text. Raises MalformedMessage."""
+    try:
+        return structure(json.loads(text), Handoff)
+    except ValueError as error:
+        raise MalformedMessage(f"/{PATH}: {error}") from None

@@ -1,0 +1,15 @@
+"""A unit test runs no process and opens no network connection: here both are errors."""
+
+import socket
+import subprocess
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside(monkeypatch):
+    def refuse(*words, **_):
+        raise AssertionError(f"a unit test must not reach outside: {words[:2]}")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)

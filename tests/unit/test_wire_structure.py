@@ -1,0 +1,46 @@
+"""Plain data to messages: types are checked, never coerced."""
+
+import pytest
+
+from wire.messages import DiskPolicy, ImageRef, NodeDetails, TargetState
+from wire.structure import MalformedMessage, structure, unstructure
+
+DETAILS = NodeDetails(7, "n1", TargetState.INST, "r1", 3, ImageRef("base", "ab"), ssh_keys=("k",))
+
+
+def test_there_and_back():
+    plain = unstructure(DETAILS)
+    assert type(plain["boot_state"]) is str
+    assert type(plain["ssh_keys"]) is list
+    assert structure(plain, NodeDetails) == DETAILS
+
+
+def test_newer_peers_may_say_more():
+    assert structure({**unstructure(DETAILS), "new_key": 1}, NodeDetails) == DETAILS
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("node_id", "7"),
+        ("node_id", True),
+        ("node_id", 7.0),
+        ("hostname", 7),
+        ("boot_state", "gone"),
+        ("base_image", "base"),
+        ("ssh_keys", [1]),
+    ],
+)
+def test_a_wrong_type_is_refused(key, value):
+    with pytest.raises(MalformedMessage, match="NodeDetails"):
+        structure({**unstructure(DETAILS), key: value}, NodeDetails)
+
+
+@pytest.mark.parametrize("data", [None, [], "x", 1, {}])
+def test_what_is_no_struct_is_refused(data):
+    with pytest.raises(MalformedMessage):
+        structure(data, NodeDetails)
+
+
+def test_defaults_are_filled_in():
+    assert structure({}, DiskPolicy) == DiskPolicy("", "auto")

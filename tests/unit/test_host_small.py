@@ -18,7 +18,7 @@ def test_a_file_is_replaced_whole(tmp_path):
     write_atomic(path, b"two", mode=0o600)
     assert path.read_text() == "two"
     assert path.stat().st_mode & 0o777 == 0o600
-    assert os.listdir(path.parent) == ["file"]
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
@@ -28,7 +28,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
     with pytest.raises(OSError, match="on fire"):
         write_atomic(path, "two")
     assert path.read_text() == "one"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_journal_gives_back_what_was_written(tmp_path):

@@ -1,6 +1,7 @@
 """The node's configuration file: good ones, bad ones, and that the key is never quoted."""
 
 import base64
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -87,7 +88,5 @@ def test_a_bad_key_is_not_quoted(key):
 
 @given(st.text())
 def test_any_text_gives_a_configuration_or_the_one_error(text):
-    try:
+    with suppress(MalformedNodeConfiguration):
         parse(text, "key")
-    except MalformedNodeConfiguration as error:
-        assert "key" in error.detail

@@ -2,14 +2,18 @@
 
 The reader refuses entities and document types (defusedxml) and bodies over a given size. The writer
 escapes carriage returns, which XML readers would otherwise turn into newlines and so break a MAC.
+Numbers of bytes outgrow the 32 bits of an XML-RPC integer: such numbers travel as <i8>, as many
+implementations read and write it, and only they do.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from xml.parsers.expat import ExpatError
-from xmlrpc.client import Error, Fault, Unmarshaller, dumps
+from xml.sax.saxutils import escape
+from xmlrpc.client import Error, Fault, Marshaller, Unmarshaller
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
@@ -21,21 +25,37 @@ __all__ = ["Fault", "dump_call", "dump_fault", "dump_reply", "load_call", "load_
 MAXIMUM_BYTES = 4 * 1024 * 1024
 # Not allowed in XML 1.0 at all; a writer that let them through would produce an unreadable body.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_HEAD = "<?xml version='1.0'?>\n"
+
+
+class _Writer(Marshaller):
+    """The standard writer, and wide integers."""
+
+    def _dump_int(self, value: int, write: Callable[[str], Any]) -> None:
+        for name, bits in (("int", 31), ("i8", 63)):
+            if -(2**bits) <= value < 2**bits:
+                write(f"<value><{name}>{value}</{name}></value>\n")
+                return
+        raise OverflowError("an integer of more than 64 bits")
+
+    dispatch: dict[Any, Any] = {**Marshaller.dispatch, int: _dump_int}
 
 
 def dump_call(method: str, params: list[Any]) -> bytes:
-    """Return the body of a call."""
-    return _finish(dumps(tuple(params), method, allow_none=True))
+    """Return the body of a call. Raises MalformedMessage for values that XML-RPC cannot carry."""
+    name = escape(method)
+    return _finish(f"<methodCall>\n<methodName>{name}</methodName>\n{_dump(tuple(params))}</methodCall>\n")
 
 
 def dump_reply(result: Any) -> bytes:
-    """Return the body of a reply."""
-    return _finish(dumps((result,), methodresponse=True, allow_none=True))
+    """Return the body of a reply. Raises MalformedMessage for values that XML-RPC cannot carry."""
+    return _finish(f"<methodResponse>\n{_dump((result,))}</methodResponse>\n")
 
 
 def dump_fault(code: int, text: str) -> bytes:
     """Return the body of a fault."""
-    return _finish(dumps(Fault(code, _CONTROL.sub("?", text)), methodresponse=True))
+    fault = Fault(code, _CONTROL.sub("?", text))
+    return _finish(f"<methodResponse>\n{_dump(fault)}</methodResponse>\n")
 
 
 def load_call(body: bytes) -> tuple[str, list[Any]]:
@@ -54,7 +74,15 @@ def load_reply(body: bytes) -> Any:
     return params[0]
 
 
-def _finish(text: str) -> bytes:
+def _dump(values: Any) -> str:
+    try:
+        return _Writer(allow_none=True).dumps(values)
+    except (TypeError, OverflowError) as error:
+        raise MalformedMessage(f"XML-RPC: {error}") from None
+
+
+def _finish(body: str) -> bytes:
+    text = _HEAD + body
     found = _CONTROL.search(text)
     if found:
         raise MalformedMessage(f"XML-RPC cannot carry the control character {found[0]!r}")

@@ -45,3 +45,16 @@ def test_malformed_calls_are_refused(body):
 def test_control_characters_are_refused_at_the_writer():
     with pytest.raises(MalformedMessage, match="control character"):
         xmlrpc.dump_call("M", ["\x01"])
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31 - 1, -(2**31), 2**31, 2**40, 2**63 - 1, -(2**63)])
+def test_numbers_of_bytes_cross(number):
+    body = xmlrpc.dump_call("m", [number])
+    assert xmlrpc.load_call(body) == ("m", [number])
+    assert (b"<int>" in body) == (-(2**31) <= number < 2**31)
+
+
+@pytest.mark.parametrize("value", [2**63, object(), {1: 2}])
+def test_what_cannot_be_carried_is_said(value):
+    with pytest.raises(MalformedMessage):
+        xmlrpc.dump_reply(value)

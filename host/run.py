@@ -158,6 +158,16 @@ class Runner:
         log.info("done: %s: %.1f s", words[0], time.monotonic() - started)
 
 
+def _kill_late(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
+
+
+def _tail(stderr: IO[bytes]) -> str:
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _KEPT_STDERR))
+    return stderr.read().decode(errors="replace")
+
+
 def _words(argv: Sequence[Argument], root: Path | None) -> list[str]:
     words = [os.fspath(word) for word in argv]
     return ["chroot", os.fspath(root), *words] if root is not None else words

@@ -1,7 +1,8 @@
 """What happens, told once and heard in several places: console, log file, server.
 
 An event is one flat JSON object. `event` names it, `seq` counts from 1 in one program run, `time` is in
-Unix seconds by this machine's clock, `uptime` in seconds since the kernel started.
+Unix seconds by this machine's clock, `uptime` in seconds since the kernel started, `boot` differs with
+every boot: a machine whose clock begins at the same moment each time still never tells two equal events.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Event:
     run: str
     event: str
     data: dict[str, Any] = field(default_factory=dict)
+    boot: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """Return the flat object that goes into the log and over the wire."""
@@ -40,6 +42,7 @@ class Event:
             "uptime": round(self.uptime, 3),
             "program": self.program,
             "run": self.run,
+            "boot": self.boot,
             "event": self.event,
             **self.data,
         }
@@ -57,6 +60,7 @@ class Events:
         self._sinks = list(sinks)
         self._lock = threading.Lock()
         self._seq = 0
+        self._boot = _boot()
         self.run_id = ""
 
     def add_sink(self, sink: Sink) -> None:
@@ -68,7 +72,9 @@ class Events:
         """Tell an event to every sink, in order. A sink that fails is dropped, and the log says so."""
         with self._lock:
             self._seq += 1
-            now = Event(self._seq, time.time(), _uptime(), self._program, self.run_id, event, data)
+            now = Event(
+                self._seq, time.time(), _uptime(), self._program, self.run_id, event, data, self._boot
+            )
             for sink in list(self._sinks):
                 try:
                     sink(now)
@@ -79,6 +85,11 @@ class Events:
 
 def _uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _boot() -> str:
+    """Return a name for this boot, 8 hex digits, that the kernel made up (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
 
 
 class LineFile:

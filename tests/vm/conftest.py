@@ -1,0 +1,61 @@
+"""What scenarios get: built images, the accelerator that works here, and sites with a machine.
+
+Logs of each test lie under .build/vm/<test>/, also when it passed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.vm.harness.accelerator import accelerator
+from tests.vm.harness.artifacts import BUILD, Artifacts, artifacts
+from tests.vm.harness.installed import installed_site
+from tests.vm.harness.site import Site, make_site
+
+MakeSite = Callable[..., Site]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test here, so that `-m "not vm"` leaves them out."""
+    for item in items:
+        item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture(scope="session")
+def built() -> Artifacts:
+    """The images, built now if they are not up to date."""
+    return artifacts()
+
+
+@pytest.fixture(scope="session")
+def accel() -> str:
+    """kvm or tcg."""
+    return accelerator(BUILD)
+
+
+@pytest.fixture
+def new_site(built: Artifacts, accel: str, request: pytest.FixtureRequest) -> Iterator[MakeSite]:
+    """Make a site: server on, machine off with blank disks. All power is cut at the end of the test."""
+    yield from _sites(lambda name, **how: make_site(name, built, accel, **how), request)
+
+
+@pytest.fixture
+def installed(built: Artifacts, accel: str, request: pytest.FixtureRequest) -> Iterator[MakeSite]:
+    """Make a site whose node was installed before (once for all tests); server on, machine off."""
+    yield from _sites(lambda name, **how: installed_site(name, built, accel, **how), request)
+
+
+def _sites(make: MakeSite, request: pytest.FixtureRequest) -> Iterator[MakeSite]:
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", request.node.name.removeprefix("test_")).strip("-")
+    made: list[Site] = []
+
+    def one(**how: object) -> Site:
+        made.append(make(f"{name}-{len(made) + 1}" if made else name, **how))
+        return made[-1]
+
+    yield one
+    for site in made:
+        site.close()

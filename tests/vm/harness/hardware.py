@@ -1,0 +1,176 @@
+"""What a machine is made of, as data, and the QEMU command line for it.
+
+Nothing here starts a process or touches a file: `argv` is a pure function of its arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Bus(StrEnum):
+    """How a disk is attached."""
+
+    VIRTIO = "virtio"
+    SATA = "sata"
+    NVME = "nvme"
+    USB = "usb"
+    SCSI = "scsi"
+
+
+class Nic(StrEnum):
+    """Network cards; both sit on QEMU's user network (DHCP gives 10.0.2.15, the host is 10.0.2.2)."""
+
+    NONE = "none"
+    VIRTIO = "virtio-net-pci"
+    E1000 = "e1000"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk or a dongle. `name` is its QEMU id: hot-unplug it by that."""
+
+    name: str
+    image: Path
+    serial: str = ""
+    bus: Bus = Bus.VIRTIO
+    format: str = "raw"
+    read_only: bool = False
+    removable: bool = False
+
+
+@dataclass(frozen=True)
+class DirectKernel:
+    """QEMU loads the kernel itself; the boot medium is there as a read-only virtio disk. The fast way."""
+
+    kernel: Path
+    initrd: Path
+    append: str
+    iso: Path
+
+
+@dataclass(frozen=True)
+class UsbStick:
+    """The firmware boots the medium from a USB stick, through GRUB; like a real one it can be written."""
+
+    image: Path
+    format: str = "raw"
+
+
+@dataclass(frozen=True)
+class Cd:
+    """The firmware boots the medium from a CD drive, through GRUB."""
+
+    image: Path
+
+
+@dataclass(frozen=True)
+class FirstDisk:
+    """The firmware boots the first disk: there is no boot medium."""
+
+
+Boot = DirectKernel | UsbStick | Cd | FirstDisk
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One machine. `memory_mib` in MiB; `forwards` maps ports of the guest to ports of this host."""
+
+    boot: Boot
+    disks: tuple[Disk, ...] = ()
+    memory_mib: int = 1024
+    smp: int = 1
+    nic: Nic = Nic.VIRTIO
+    mac: str = "52:54:00:12:34:56"
+    forwards: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Wires:
+    """Sockets by which the harness holds the machine; the harness listens, QEMU connects."""
+
+    qmp: Path
+    console: Path
+    events: Path
+
+
+_MACHINE = {"kvm": ("kvm", "host"), "tcg": ("tcg,tb-size=256", "qemu64")}
+"""Accelerator and CPU. Measured under TCG: the plain qemu64 is a tenth faster than `max`, whose vector
+instructions cost more to emulate than they save; it counts as an AMD CPU, so that Linux leaves page table
+isolation off, which would cost an emulated TLB flush at every system call (Intel models: twice as slow)."""
+
+
+def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-system-x86_64") -> list[str]:
+    """Return the command line of QEMU for a machine. `accelerator` is "kvm" or "tcg"."""
+    accel, cpu = _MACHINE[accelerator]
+    line = [
+        qemu, "-nodefaults", "-no-user-config", "-display", "none",
+        "-machine", "q35", "-accel", accel, "-cpu", cpu,
+        "-m", str(hardware.memory_mib), "-smp", str(hardware.smp),
+        "-device", "VGA", "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci",
+        "-chardev", f"socket,id=qmp,path={wires.qmp}", "-mon", "chardev=qmp,mode=control",
+        "-chardev", f"socket,id=console,path={wires.console}", "-serial", "chardev:console",
+        "-chardev", f"socket,id=events,path={wires.events}", "-serial", "chardev:events",
+    ]  # fmt: skip
+    line += _boot(hardware.boot)
+    if any(disk.bus is Bus.SCSI for disk in hardware.disks):
+        line += ["-device", "virtio-scsi-pci,id=scsi"]
+    bootable = isinstance(hardware.boot, FirstDisk)
+    for disk in hardware.disks:
+        line += _disk(disk, boot_index=0 if bootable and disk is hardware.disks[0] else None)
+    return line + _network(hardware)
+
+
+def _boot(boot: Boot) -> list[str]:
+    match boot:
+        case DirectKernel():
+            medium = Disk("medium", boot.iso, "BOOTMEDIUM", read_only=True)
+            kernel = ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd), "-append", boot.append]
+            return kernel + _disk(medium)
+        case UsbStick():
+            stick = Disk("medium", boot.image, "BOOTSTICK", Bus.USB, boot.format, removable=True)
+            return _disk(stick, boot_index=0)
+        case Cd():
+            drive = _drive(Disk("medium", boot.image, read_only=True))
+            return [*drive, "-device", "ide-cd,id=medium,drive=drive-medium,bus=ide.5,bootindex=0"]
+        case FirstDisk():
+            return []
+
+
+def _drive(disk: Disk) -> list[str]:
+    # Without host flushes: a power cut here is the end of QEMU, and what QEMU wrote stays in the page cache.
+    options = f"if=none,id=drive-{disk.name},file={disk.image},format={disk.format},cache=unsafe"
+    if disk.read_only:
+        options += ",readonly=on"
+    else:
+        options += ",discard=unmap,detect-zeroes=unmap"
+    return ["-drive", options]
+
+
+def _disk(disk: Disk, boot_index: int | None = None) -> list[str]:
+    device = {
+        Bus.VIRTIO: "virtio-blk-pci",
+        Bus.SATA: "ide-hd",
+        Bus.NVME: "nvme",
+        Bus.USB: "usb-storage,bus=xhci.0",
+        Bus.SCSI: "scsi-hd,bus=scsi.0",
+    }[disk.bus]
+    device += f",id={disk.name},drive=drive-{disk.name}"
+    if disk.serial:
+        device += f",serial={disk.serial}"
+    if disk.bus is Bus.USB:
+        device += f",removable={'on' if disk.removable else 'off'}"
+    if boot_index is not None:
+        device += f",bootindex={boot_index}"
+    return [*_drive(disk), "-device", device]
+
+
+def _network(hardware: Hardware) -> list[str]:
+    if hardware.nic is Nic.NONE:
+        return []
+    net = "user,id=net0" + "".join(
+        f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in hardware.forwards
+    )
+    return ["-netdev", net, "-device", f"{hardware.nic.value},netdev=net0,mac={hardware.mac}"]

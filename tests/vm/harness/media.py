@@ -1,0 +1,85 @@
+"""Making disks and media: blank, layered, holding data, holding a key."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+def run(*line: str | Path, input_bytes: bytes | None = None) -> bytes:
+    """Run a tool of the harness; on failure its error output is in the exception."""
+    words = [str(word) for word in line]
+    environment = os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "MTOOLS_SKIP_CHECK": "1"}
+    done = subprocess.run(words, input=input_bytes, capture_output=True, env=environment, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{words}: status {done.returncode}: {done.stderr.decode(errors='replace')}")
+    return done.stdout
+
+
+def blank(path: Path, mib: int) -> Path:
+    """Make a blank raw disk of `mib` MiB that takes no room yet."""
+    with path.open("wb") as image:
+        image.truncate(mib * MIB)
+    return path
+
+
+def layered(path: Path, backing: Path, backing_format: str) -> Path:
+    """Make a qcow2 disk on top of another image, which stays as it is."""
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", backing.resolve(), "-F", backing_format, path)
+    return path
+
+
+def ext4(path: Path, mib: int, label: str = "", tree: Path | None = None) -> Path:
+    """Make a disk that holds one ext4 filesystem without partitions, filled from the folder `tree`."""
+    blank(path, mib)
+    extra: list[str | Path] = ["-d", tree] if tree else []
+    run("mkfs.ext4", "-q", "-F", *(["-L", label] if label else []), *extra, path)
+    return path
+
+
+def vfat(path: Path, mib: int, label: str) -> Path:
+    """Make a disk that holds one vfat filesystem without partitions."""
+    blank(path, mib)
+    run("mkfs.vfat", "-n", label, path)
+    return path
+
+
+def key_medium(path: Path, text: str, label: str = "BMKEY") -> Path:
+    """Make a key medium whose plnode.txt holds `text` (anything: also a malformed one)."""
+    vfat(path, 4, label)
+    run("mcopy", "-i", path, "-", "::plnode.txt", input_bytes=text.encode())
+    return path
+
+
+def copy(source: Path, target: Path) -> Path:
+    """Copy an image, keeping its holes."""
+    run("cp", "--sparse=always", "--reflink=auto", source, target)
+    return target
+
+
+def digest(path: Path, image_format: str = "raw") -> str:
+    """Return the SHA-256 (hex) of what a machine reads from the disk, byte for byte."""
+    if image_format != "raw":
+        plain = path.with_suffix(path.suffix + ".plain")
+        run("qemu-img", "convert", "-f", image_format, "-O", "raw", path, plain)
+        try:
+            return digest(plain)
+        finally:
+            plain.unlink()
+    with path.open("rb") as image:
+        return hashlib.file_digest(image, "sha256").hexdigest()
+
+
+def room_taken(path: Path) -> int:
+    """Return how many bytes an image takes on this host."""
+    return path.stat().st_blocks * 512
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Copy a folder by hard links: for files that are replaced, never changed in place."""
+    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)

@@ -1,0 +1,187 @@
+"""A site: a server, one node registered there, its media and its machine. What most scenarios start from."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tests.vm.harness import media
+from tests.vm.harness.artifacts import BUILD, Artifacts
+from tests.vm.harness.hardware import Boot, Bus, DirectKernel, Disk, Hardware
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.server import Follower, Server, last_event_id, published
+from tests.vm.harness.ssh import Shell, free_port, make_key
+
+NODE = "node1.example.org"
+SLIVER = "web"
+SLIVER_PORT = 8080
+ANSWER = "the sliver answers"
+SERVICE = "beacon"
+CONSOLE = "console=tty0 console=ttyS0,115200"
+_INITSCRIPT = f"""#!/bin/sh
+mkdir -p /srv/www
+echo '{ANSWER}' > /srv/www/index.html
+exec busybox httpd -p 80 -h /srv/www
+"""
+_UNIT = """[Unit]
+Description=Shows that the node runs services of its own
+[Service]
+ExecStart=/usr/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def kernel_arguments(**options: str) -> str:
+    """Return the arguments for a direct kernel boot of the medium; `options` become bm.NAME=VALUE."""
+    extra = "".join(f" bm.{name}={value}" for name, value in options.items())
+    return f"boot=live components nopersistence {CONSOLE} mitigations=off bm.events=/dev/ttyS1{extra}"
+
+
+@dataclass
+class Site:
+    """One node with all that belongs to it. Disk images lie in `folder`, logs in `logs`."""
+
+    built: Artifacts
+    server: Server
+    folder: Path
+    logs: Path
+    machine: Machine
+    technician: Path
+    _followers: list[Follower] = field(default_factory=list)
+
+    @property
+    def system(self) -> Path:
+        """Return the image of the system disk."""
+        return self.folder / "system.img"
+
+    @property
+    def data(self) -> Path:
+        """Return the image of the data disk."""
+        return self.folder / "data.img"
+
+    @property
+    def dongle(self) -> Path:
+        """Return the image of the cache dongle."""
+        return self.folder / "dongle.img"
+
+    @property
+    def key(self) -> Path:
+        """Return the image of the key medium."""
+        return self.folder / "key.img"
+
+    @property
+    def shell(self) -> Shell:
+        """Return how a technician reaches the machine."""
+        return Shell(self._forward(22), self.technician)
+
+    def sliver_port(self) -> int:
+        """Return the port of this host that leads to the sliver's service."""
+        return self._forward(SLIVER_PORT)
+
+    def change(self, **changes: Any) -> None:
+        """Change the machine's hardware while it is off, such as memory_mib=512."""
+        self.machine.hardware = replace(self.machine.hardware, **changes)
+
+    def without(self, *names: str) -> None:
+        """Take disks or dongles out."""
+        self.change(disks=tuple(disk for disk in self.machine.hardware.disks if disk.name not in names))
+
+    def with_disk(self, disk: Disk) -> None:
+        """Put a disk in, in the place of one with the same name if there is one."""
+        kept = tuple(old for old in self.machine.hardware.disks if old.name != disk.name)
+        self.change(disks=(*kept, disk))
+
+    def power_on(self) -> None:
+        """Power the machine on; its timeline has what it says on the serial line and to the server."""
+        after = last_event_id(self.server, NODE) if self.server.is_up else 0
+        self._stop_following()
+        self.machine.power_on()
+        self._followers.append(Follower(self.server, NODE, self.machine.timeline, after=after))
+
+    def close(self) -> None:
+        """Pull all plugs, keep the logs, remove the disks."""
+        self._stop_following()
+        self.machine.save_events()
+        self.machine.cut_power()
+        self.server.stop()
+        shutil.rmtree(self.folder)
+
+    def _stop_following(self) -> None:
+        while self._followers:
+            self._followers.pop().close()
+
+    def _forward(self, guest: int) -> int:
+        return next(host for inside, host in self.machine.hardware.forwards if inside == guest)
+
+
+def make_site(
+    name: str, built: Artifacts, accelerator: str, *, state: str = "inst", boot: Boot | None = None
+) -> Site:
+    """Make a site whose node shall go to `state`, with blank disks; the machine is off, the server on."""
+    folder, logs = empty_folders(name)
+    server = Server.copied(published(built), folder / "server", logs / "server.log")
+    server.start()
+    technician = make_key(folder)
+    server.cli(
+        "node", "add", NODE, "--state", state, "--system-disk", "SYSTEM01", "--image", "sliver",
+        "--ssh-key", f"{technician}.pub",
+    )  # fmt: skip
+    give_roles(server, folder, technician)
+    server.cli("media", "key", NODE, str(folder / "key.img"), "--server", server.url)
+    media.blank(folder / "system.img", 8192)
+    media.blank(folder / "data.img", 4096)
+    media.ext4(folder / "dongle.img", 1024, "BMCACHE")
+    return assemble(built, server, folder, logs, accelerator, boot=boot)
+
+
+def assemble(
+    built: Artifacts,
+    server: Server,
+    folder: Path,
+    logs: Path,
+    accelerator: str,
+    *,
+    boot: Boot | None = None,
+    disk_format: str = "raw",
+) -> Site:
+    """Put a machine together from the media that lie in `folder`."""
+    disks = (
+        Disk("system", folder / "system.img", "SYSTEM01", format=disk_format),
+        Disk("data", folder / "data.img", "DATA01", format=disk_format),
+        Disk("key", folder / "key.img", "KEY01", Bus.USB, read_only=True, removable=True),
+        Disk("dongle", folder / "dongle.img", "CACHE01", Bus.USB, removable=True),
+    )
+    forwards = ((22, free_port()), (SLIVER_PORT, free_port()))
+    hardware = Hardware(boot or direct_kernel(built), disks, forwards=forwards)
+    machine = Machine(hardware, logs, accelerator)
+    return Site(built, server, folder, logs, machine, folder / "technician")
+
+
+def empty_folders(name: str) -> tuple[Path, Path]:
+    """Return a new folder for disks, removed with the site, and one for logs, which stay."""
+    folder, logs = BUILD / "vm-disks" / name, BUILD / "vm" / name
+    for old in (folder, logs):
+        shutil.rmtree(old, ignore_errors=True)
+        old.mkdir(parents=True)
+    return folder, logs
+
+
+def direct_kernel(built: Artifacts, **options: str) -> DirectKernel:
+    """Return the fast way to start the medium."""
+    return DirectKernel(built.kernel, built.initrd, kernel_arguments(**options), built.iso)
+
+
+def give_roles(server: Server, folder: Path, technician: Path) -> None:
+    """Give the node one sliver that serves a page, and one service of its own."""
+    script, unit = folder / "initscript", folder / "unit"
+    script.write_text(_INITSCRIPT)
+    unit.write_text(_UNIT)
+    server.cli(
+        "slice", "add", SLIVER, "--image", "sliver", "--key", f"{technician}.pub",
+        "--initscript", str(script), "--attribute", f"ports=tcp:{SLIVER_PORT}:80",
+    )  # fmt: skip
+    server.cli("slice", "add-node", SLIVER, NODE)
+    server.cli("service", "add", NODE, SERVICE, "--unit", str(unit))

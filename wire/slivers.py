@@ -105,6 +105,11 @@ class Sliver:
         return next((item.value for item in self.attributes if item.tagname == tagname), "")
 
     @property
+    def machine(self) -> str:
+        """The sliver's name as a host: systemd takes no underscore in the name of a machine."""
+        return self.name.replace("_", "-")
+
+    @property
     def ports(self) -> tuple[PortForward, ...]:
         """Ports of the node that lead into the sliver (attribute `ports`, separated by commas or blanks)."""
         return tuple(PortForward.parse(word) for word in self.attribute(PORTS_TAG).replace(",", " ").split())
@@ -140,7 +145,8 @@ class NodeSlivers:
     images: tuple[ImageRef, ...] = ()
 
     def __post_init__(self) -> None:
-        _unique("sliver", (sliver.name for sliver in self.slivers))
+        # a_b and a-b would be one machine.
+        _unique("sliver", (sliver.machine for sliver in self.slivers))
         _unique("service", (service.name for service in self.services))
         _unique("image", (image.name for image in self.images))
         ports = (port for sliver in self.slivers for port in sliver.ports)

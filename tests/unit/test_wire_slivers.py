@@ -89,7 +89,10 @@ def test_bad_values_are_refused(changes: dict[str, Any]) -> None:
 def test_two_slivers_cannot_share_name_or_port() -> None:
     plain = reply()
     plain["slivers"].append(plain["slivers"][0])
-    with pytest.raises(MalformedMessage, match="princeton_codeen"):
+    with pytest.raises(MalformedMessage, match="princeton-codeen"):
+        structure(plain, NodeSlivers)
+    plain["slivers"][1] = {**plain["slivers"][0], "name": "princeton-codeen"}
+    with pytest.raises(MalformedMessage, match="princeton-codeen"):
         structure(plain, NodeSlivers)
     plain = reply(attributes=[{"tagname": "ports", "value": "tcp:80:80"}])
     plain["slivers"].append({**plain["slivers"][0], "name": "other"})

@@ -1,0 +1,101 @@
+# `make help` says what there is. Everything made goes to .build/.
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .build/venv
+PYTHON := $(VENV)/bin/python
+PACKAGES := wire host hwdetect images steps bootmanager configmanager bootserver
+# KEEP=1: the demo leaves its node running. MIRROR=<archive URI>: build from there, not from this machine's mirror.
+KEEP ?=
+MIRROR ?=
+# Whole machines are slow: two at a time on two cores.
+VM_JOBS ?= 2
+PYTEST := $(PYTHON) -m pytest
+# Host tests need root; the environment keeps what they look at.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+
+.PHONY: help
+help: ## this list
+	@echo "make demo    the main job, start to end, in a machine under QEMU"
+	@echo "make test    lint, types and every test"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
+	@echo
+	@echo "KEEP=1 leaves the demo's node running; MIRROR=<archive URI> builds from another Debian mirror."
+
+.PHONY: setup
+setup: ## install the Debian packages this machine lacks
+	@build/setup-machine.sh
+
+.PHONY: venv
+venv: $(VENV)/.made ## make .build/venv, again when setup.cfg has changed
+
+# The content decides, not the date: a clone or a checkout gives every file a new one.
+$(VENV)/.made: setup.cfg pyproject.toml | setup
+	@sum=$$(cat setup.cfg pyproject.toml | sha256sum); \
+	if [ "$$(cat $@ 2>/dev/null)" = "$$sum" ]; then touch $@; exit; fi; \
+	set -e; echo "venv: installing into $(VENV)"; \
+	/usr/bin/python3 -m venv $(VENV); \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade 'setuptools>=70.1' pip; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[server,dev]'; \
+	echo "$$sum" > $@
+
+.PHONY: images
+images: venv ## build boot medium, base filesystem and sliver image, what is missing of them
+	@$(PYTHON) build/images.py $(if $(MIRROR),--mirror '$(MIRROR)')
+
+.PHONY: demo
+demo: images ## install a machine, show its node and sliver at work, reinstall it from the cache
+	@$(PYTHON) -m tests.vm.demo $(if $(KEEP),--keep)
+
+.PHONY: lint
+lint: venv ## ruff: rules and layout
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+.PHONY: types
+types: venv ## mypy, strict
+	@$(VENV)/bin/mypy
+
+.PHONY: unit
+unit: venv ## tests without root, processes or network
+	@$(PYTEST) -q tests/unit
+
+.PHONY: host-test
+host-test: venv ## tests on loop devices and network namespaces, as root
+	@$(AS_ROOT) $(PYTEST) -q tests/host
+
+.PHONY: vm-test
+vm-test: images ## whole machines in QEMU
+	@$(PYTEST) -q -n $(VM_JOBS) --dist worksteal tests/vm
+
+# One result for all of it, in .build/junit.xml. Each part runs even if an earlier one failed, so that a run says all.
+.PHONY: test
+test: images ## lint, types, unit, host and VM tests
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(MAKE) --no-print-directory types || status=1; \
+	rm -f .build/junit*.xml; \
+	$(PYTEST) -q --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
+	$(AS_ROOT) $(PYTEST) -q --junit-xml=.build/junit-host.xml tests/host || status=1; \
+	$(PYTEST) -q -n $(VM_JOBS) --dist worksteal --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
+	$(PYTHON) build/junit.py .build/junit.xml .build/junit-unit.xml .build/junit-host.xml .build/junit-vm.xml \
+	  || status=1; \
+	exit $$status
+
+.PHONY: test-all
+test-all: test bench ## every test, and the benchmark
+
+.PHONY: bench
+bench: images ## the install phase against a shell script that does the same by hand
+	@$(PYTHON) -m tests.vm.bench
+
+.PHONY: clean
+clean: ## remove what was made, except downloaded packages and built distributions
+	@rm -rf $(VENV) .build/setuptools .build/images/project .build/images/iso .build/junit*.xml
+
+.PHONY: distclean
+distclean: ## remove all that was made
+	@$(if $(filter 0,$(shell id -u)),,sudo )rm -rf --one-file-system .build

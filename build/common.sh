@@ -1,0 +1,31 @@
+#!/bin/bash
+# What every recipe does to its tree, around its own script.
+#   common.sh prepare RECIPE TREE   before the packages: the recipe's own files
+#   common.sh finish RECIPE TREE    after them: the recipe's script, then nothing that belongs to one machine
+set -euo pipefail
+phase=$1 recipe=$2 tree=$3
+
+if [ "$phase" = prepare ]; then
+    if [ -d "$recipe/rootfs" ]; then
+        cp -a --no-preserve=ownership "$recipe/rootfs/." "$tree/"
+    fi
+    exit
+fi
+
+in_tree() {
+    chroot "$tree" env -i PATH=/usr/sbin:/usr/bin LC_ALL=C.UTF-8 "$@"
+}
+
+# shellcheck source=/dev/null
+. "$recipe/finish.sh"
+
+# A tree becomes many machines: no identity, no secret, no trace of the machine that built it.
+rm -f "$tree"/etc/ssh/ssh_host_* "$tree"/etc/hostname "$tree"/var/lib/dbus/machine-id "$tree"/var/lib/systemd/random-seed
+: >"$tree/etc/machine-id"
+chmod 0444 "$tree/etc/machine-id"
+accounts=$tree/etc/shadow
+[ -e "$accounts" ] || accounts=$tree/etc/passwd
+sed -i 's/^root:[^:]*:/root:*:/' "$accounts"
+rm -rf "$tree"/etc/apt/sources.list* "$tree"/etc/apt/apt.conf.d/99mmdebstrap
+rm -rf "$tree"/var/cache/ldconfig "$tree"/var/cache/debconf/*-old "$tree"/var/lib/dpkg/*-old "$tree"/etc/*-
+find "$tree/var/log" -type f -delete

@@ -1,0 +1,159 @@
+"""Distribution layers: trees of Debian 13 packages, made by mmdebstrap and packed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import aptsources
+import pylayer
+import store
+from store import BUILD, ROOT, run
+
+RECIPES = ROOT / "build"
+PACKAGE_CACHE = BUILD / "apt-cache"
+MKSQUASHFS = [
+    "-comp",
+    "zstd",
+    "-Xcompression-level",
+    "15",
+    "-b",
+    "256K",
+    "-noappend",
+    "-quiet",
+    "-no-progress",
+]
+# Never on a node: documentation, translations, and drivers for what a machine in a rack does not do.
+EXCLUDED = [
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+    "/usr/share/i18n/locales/*",
+    *(
+        f"/usr/lib/modules/*/kernel/{folder}/*"
+        for folder in ("sound", "drivers/media", "drivers/gpu/drm/amd", "drivers/gpu/drm/i915")
+    ),
+    *(
+        f"/usr/lib/modules/*/kernel/drivers/gpu/drm/{folder}/*"
+        for folder in ("nouveau", "radeon", "xe", "gma500", "vmwgfx")
+    ),
+]
+
+
+class Distribution:
+    """One recipe: a package list and a script that finishes the tree, turned into files by `pack`."""
+
+    def __init__(self, name: str, files: list[str], pairs: list[tuple[str, str]]) -> None:
+        self.name = name
+        self.files = files
+        self.pairs = pairs
+        self.folder = RECIPES / name
+
+    def key(self) -> str:
+        """Changes with the recipe and with the package sources, not with the project's code."""
+        common = [RECIPES / name for name in ("common.sh", "distribution.py", "pylayer.py")]
+        return store.content_key([self.folder, *common], repr(self.pairs))
+
+    def obtain(self) -> Path:
+        """The folder with the recipe's files."""
+        return store.obtain(self.name, self.key(), self.files, self._make)
+
+    def _make(self, work: Path, out: Path) -> None:
+        text, epoch = aptsources.probe(self.pairs, work)
+        sources = work / "sources.list"
+        sources.write_text(text, "utf-8")
+        PACKAGE_CACHE.mkdir(parents=True, exist_ok=True)
+        packages = [
+            line
+            for line in (self.folder / "packages.txt").read_text("utf-8").split("\n")
+            if line and not line.startswith("#")
+        ]
+        tree = work / "tree"
+        # INITRD=No: the medium's initial ramdisk is made once at the end, a node's is made on the node.
+        environment = {"SOURCE_DATE_EPOCH": str(epoch), "INITRD": "No", "TMPDIR": str(work)}
+        run(
+            [
+                "mmdebstrap",
+                "--mode=root",
+                "--format=directory",
+                "--variant=essential",
+                "--architectures=amd64",
+                f"--include={','.join(packages)}",
+                *(f"--aptopt={option}" for option in aptsources.apt_options()),
+                *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED),
+                *self._cache_hooks(),
+                f'--essential-hook={_quoted(RECIPES / "common.sh")} prepare {_quoted(self.folder)} "$1"',
+                f'--customize-hook={_quoted(RECIPES / "common.sh")} finish {_quoted(self.folder)} "$1"',
+                aptsources.SUITE,
+                str(tree),
+                str(sources),
+            ],
+            root=True,
+            env=environment,
+        )
+        self._add_wheels(work, tree)
+        self._pack(tree, out, environment)
+        run(["chown", "-R", f"{os.getuid()}:{os.getgid()}", str(out)], root=True)
+
+    def _add_wheels(self, work: Path, tree: Path) -> None:
+        if not (self.folder / "wheels.txt").exists():
+            return
+        layer = work / "wheels"
+        requirement = ["--require-hashes", "--requirement", str(self.folder / "wheels.txt")]
+        for wheel in pylayer.build_wheels(requirement, work / "built"):
+            pylayer.install_wheel(wheel, layer)
+        pylayer.compile_for(tree, layer)
+        run(["cp", "-a", "--no-preserve=ownership", f"{layer}/.", str(tree)], root=True)
+
+    def _cache_hooks(self) -> list[str]:
+        """Hard links between one package cache and the tree's: nothing is downloaded twice, nothing copied."""
+        cache = _quoted(PACKAGE_CACHE)
+        fill = f'mkdir -p "$1"/var/cache/apt/archives; find {cache} -name "*.deb" -exec ln -t "$1"/var/cache/apt/archives {{}} +'
+        keep = f'find "$1"/var/cache/apt/archives -maxdepth 1 -name "*.deb" -exec cp -nl -t {cache} {{}} +'
+        return [
+            "--skip=download/empty,essential/unlink",
+            f"--setup-hook={fill}",
+            f"--extract-hook={keep}",
+            f"--customize-hook={keep}",
+        ]
+
+    def _pack(self, tree: Path, out: Path, environment: dict[str, str]) -> None:
+        if self.name == "medium":
+            for pattern, file in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
+                (found,) = (tree / "boot").glob(pattern)
+                run(["cp", str(found), str(out / file)], root=True)
+            # GRUB and QEMU read these from the medium itself.
+            excluded = ["-wildcards", "-e", "boot/*", "vmlinuz*", "dev/*"]
+            squashfs(tree, out / self.files[0], environment, *excluded)
+        else:
+            tarball(tree, out / self.files[0], environment["SOURCE_DATE_EPOCH"])
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def squashfs(tree: Path, target: Path, environment: dict[str, str], *excluded: str) -> None:
+    """Pack a tree for the boot medium."""
+    run(["mksquashfs", str(tree), str(target), *MKSQUASHFS, *excluded], root=True, env=environment)
+
+
+def tarball(tree: Path, target: Path, epoch: str, level: int = 9) -> None:
+    """Pack a tree for a node: names sorted, no date after `epoch` (Unix seconds), owners by number."""
+    pack = [
+        "tar",
+        "--create",
+        "--directory",
+        str(tree),
+        "--sort=name",
+        "--numeric-owner",
+        "--xattrs",
+        "--acls",
+    ]
+    pack += [f"--mtime=@{epoch}", "--clamp-mtime", "--format=posix", "--exclude=./dev/*"]
+    pack += ["--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", "."]
+    script = f"{shlex.join(pack)} | zstd -q -{level} -T0 -o {_quoted(target)}"
+    run(["bash", "-o", "pipefail", "-c", script], root=True)

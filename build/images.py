@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Build the boot medium, the base filesystem and the sliver image; see docs/recipes.md."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import aptsources
+import pylayer
+import store
+from distribution import RECIPES, Distribution, squashfs, tarball
+from store import ROOT, run
+
+
+def project_sources() -> list[Path]:
+    """What the project layer is made from: the packages setup.cfg lists, and their metadata."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    packages = [
+        line for line in setup["options"]["packages"].split("\n") if line and not line.startswith("#")
+    ]
+    folders = sorted({package.split(".")[0] for package in packages})
+    return [ROOT / name for name in ("setup.cfg", "pyproject.toml", *folders)]
+
+
+def obtain_project(medium: Path) -> Path:
+    """The project's code as a layer over the medium and as one over the base filesystem."""
+    files = ["project.squashfs", "project.tar.zst"]
+    recipe = [RECIPES / name for name in ("project", "images.py", "distribution.py", "pylayer.py")]
+    key = store.content_key([*project_sources(), *recipe], medium.name)
+
+    def make(work: Path, out: Path) -> None:
+        # What an earlier setuptools run left would be packed again, deleted modules too.
+        shutil.rmtree(ROOT / ".build" / "setuptools", ignore_errors=True)
+        code = work / "code"
+        for wheel in pylayer.build_wheels([str(ROOT)], work / "built"):
+            pylayer.install_wheel(wheel, code)
+        pylayer.compile_for(medium / "distribution.squashfs", code)
+        # A fixed date, since its content names the layer; the byte code does not look at dates.
+        epoch = "1735689600"
+        for system in ("medium", "node"):
+            layer = work / system
+            run(["cp", "-a", str(code), str(layer)])
+            run(["cp", "-a", f"{RECIPES / 'project' / system}/.", str(layer)])
+            run(["chown", "-R", "0:0", str(layer)], root=True)
+        squashfs(work / "medium", out / files[0], {}, "-all-time", epoch, "-mkfs-time", epoch)
+        tarball(work / "node", out / files[1], epoch)
+        run(["chown", "-R", f"{os.getuid()}:{os.getgid()}", str(out)], root=True)
+
+    return store.obtain("project", key, files, make)
+
+
+def obtain_iso(medium: Path, project: Path) -> Path:
+    """The boot medium: one image for USB sticks and CDs."""
+    recipe = [RECIPES / "iso", RECIPES / "images.py"]
+    key = store.content_key(recipe, medium.name, project.name)
+
+    def make(work: Path, out: Path) -> None:
+        content = {
+            "live/vmlinuz": medium / "vmlinuz",
+            "live/initrd": medium / "initrd",
+            "live/10-distribution.squashfs": medium / "distribution.squashfs",
+            "live/20-project.squashfs": project / "project.squashfs",
+            "boot/grub/grub.cfg": RECIPES / "iso" / "grub.cfg",
+        }
+        grafts = [f"{name}={path}" for name, path in content.items()]
+        modules = (RECIPES / "iso" / "modules.txt").read_text("utf-8").split()
+        run(
+            [
+                "grub-mkrescue",
+                "--directory=/usr/lib/grub/i386-pc",
+                f"--install-modules={' '.join(modules)}",
+                "--locales=",
+                "--fonts=",
+                "--themes=",
+                "--compress=xz",
+                f"--output={out / 'boot.iso'}",
+                *grafts,
+                "--",
+                "-volid",
+                "BMBOOT",
+            ]
+        )
+
+    return store.obtain("iso", key, ["boot.iso"], make)
+
+
+def main() -> int:
+    """Build what is asked for and missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mirror", metavar="URI", help="Debian archive to build from, not this machine's")
+    parser.add_argument(
+        "--only", choices=["medium", "base", "sliver"], help="build one distribution layer and stop"
+    )
+    options = parser.parse_args()
+    try:
+        pairs = aptsources.candidates(options.mirror)
+        distributions = {
+            "medium": Distribution("medium", ["distribution.squashfs", "vmlinuz", "initrd"], pairs),
+            "base": Distribution("base", ["base.tar.zst"], pairs),
+            "sliver": Distribution("sliver", ["sliver.tar.zst"], pairs),
+        }
+        with store.lock():
+            if options.only:
+                distributions[options.only].obtain()
+                return 0
+            folders = {name: distribution.obtain() for name, distribution in distributions.items()}
+            project = obtain_project(folders["medium"])
+            iso = obtain_iso(folders["medium"], project)
+            store.write_index([*folders.values(), project, iso])
+    except (aptsources.SourcesError, store.CommandError, RuntimeError) as error:
+        print(f"images: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -51,16 +51,24 @@ class _Entry:
 class Cache:
     """Blobs on a medium; with no folder it stores nothing and has nothing.
 
-    `budget_bytes` bounds what all blobs together take; None leaves that to the medium's size.
+    `budget_bytes` bounds what all blobs together take; None leaves that to the medium's size. With
+    `writable` false nothing is tried that would change the medium.
     """
 
-    def __init__(self, folder: Path | None, events: Events, *, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        events: Events,
+        *,
+        budget_bytes: int | None = None,
+        writable: bool = True,
+    ) -> None:
         self.folder = folder
         self.budget_bytes = budget_bytes
         # Without a folder nothing below is reached; nothing can be made in the null device either.
         self._root = folder if folder is not None else Path(os.devnull)
         self._events = events
-        self._writable = folder is not None
+        self._writable = writable and folder is not None
         self._failures = 0
         self._told: set[str] = set()
 
@@ -97,16 +105,18 @@ class Cache:
         if sha256(data) != digest or size not in (None, len(data)):
             self._events.tell("cache.corrupt", sha256=digest)
             log.warning("the cache's copy of %s is damaged; it is fetched again", digest)
-            with suppress(OSError):
-                path.unlink()
+            if self._writable:
+                with suppress(OSError):
+                    path.unlink()
             return None
         self.touch(digest)
         return data
 
     def touch(self, digest: str) -> None:
         """Note that the blob was of use just now."""
-        with suppress(OSError):
-            os.utime(self._path(digest))
+        if self._writable:
+            with suppress(OSError):
+                os.utime(self._path(digest))
 
     def put(self, digest: str, data: bytes, keep: Collection[str] = ()) -> bool:
         """Store a verified blob, evicting those longest of no use but never one in `keep`.

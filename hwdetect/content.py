@@ -1,0 +1,153 @@
+"""What is on a disk: nothing, our own layout, or somebody else's data.
+
+The answer decides whether a disk may be written, so it is taken from the disk itself with blkid and
+raw reads, not from udev's database, which can be out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from host.run import Runner
+from host.storage import CLAIM_MAGIC
+
+MIB = 1024 * 1024
+# GPT partition type of the partition that GRUB's core image goes to (UEFI spec. has none; GNU GRUB manual).
+BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
+_NOTHING_FOUND = 2
+_AMBIVALENT = 8
+# A table may list more; this many are looked into.
+_PARTITIONS_SHOWN = 16
+
+
+class DiskState(StrEnum):
+    """Whose disk it is."""
+
+    BLANK = "blank"
+    OURS = "ours"
+    FOREIGN = "foreign"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was found: the partition table if any, and for people one text a thing."""
+
+    state: DiskState
+    table_type: str = ""
+    table_guid: str = ""
+    texts: tuple[str, ...] = ()
+
+
+def inspect(run: Runner, path: str, *, size_bytes: int, sector: int = 512) -> Contents:
+    """Look at a disk, changing nothing. A disk that cannot be read is UNREADABLE, not an error."""
+    try:
+        head, tail = _ends(path, size_bytes, 33 * sector)
+    except OSError as error:
+        return Contents(DiskState.UNREADABLE, texts=(f"cannot be read: {error.strerror}",))
+    found = probe(run, path)
+    table, guid = found.get("PTTYPE", ""), found.get("PTUUID", "").lower()
+    texts = tuple(_texts(run, path, found))
+    if table == "gpt" and guid.startswith(CLAIM_MAGIC):
+        return Contents(DiskState.OURS, table, guid, texts)
+    signature = any(key in found for key in ("TYPE", "AMBIVALENT"))
+    if not signature and _has_nothing(head, tail, sector):
+        return Contents(DiskState.BLANK, table, guid)
+    return Contents(DiskState.FOREIGN, table, guid, texts or ("data of an unknown kind",))
+
+
+def probe(run: Runner, path: str, *, offset: int = 0, size_bytes: int = 0) -> dict[str, str]:
+    """Return what blkid finds at `path` itself, past all caches, {} for nothing; a part of it on demand."""
+    part = ["--offset", str(offset), "--size", str(size_bytes)] if size_bytes else []
+    done = run(["blkid", "-p", "-o", "export", *part, path], ok=(0, _NOTHING_FOUND, _AMBIVALENT))
+    if done.status == _AMBIVALENT:
+        return {"AMBIVALENT": "yes"}
+    lines = (line.partition("=") for line in done.stdout.splitlines())
+    return {key: value.replace("\\ ", " ") for key, mark, value in lines if mark}
+
+
+def partitions(run: Runner, path: str) -> dict[str, Any]:
+    """Return the partition table as sfdisk tells it (sectors), {} where there is none."""
+    done = run(["sfdisk", "--json", path], ok=(0, 1))
+    try:
+        return dict(json.loads(done.stdout)["partitiontable"])
+    except (ValueError, KeyError):
+        return {}
+
+
+def _ends(path: str, size_bytes: int, tail: int) -> tuple[bytes, bytes]:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(handle, MIB, 0), os.pread(handle, tail, max(0, size_bytes - tail))
+    finally:
+        os.close(handle)
+
+
+def _has_nothing(head: bytes, tail: bytes, sector: int) -> bool:
+    """Say whether both ends hold at most a partition table without partitions, whole or torn.
+
+    That is what a disk looks like on which our very first write was cut short.
+    """
+    return (
+        _empty_boot_record(head[:512])
+        and _zero_or_gpt_header(head[sector : 2 * sector])
+        and not any(head[512:sector])
+        and not any(head[2 * sector :])
+        and not any(tail[:-sector])
+        and _zero_or_gpt_header(tail[-sector:])
+    )
+
+
+def _empty_boot_record(record: bytes) -> bool:
+    """Zeros, or no boot code and no partition but a protective one of type EE (UEFI spec., 5.2.3)."""
+    if not any(record):
+        return True
+    first, others = record[446:462], record[462:510]
+    empty = (not any(first) or first[4] == 0xEE) and not any(others)
+    return empty and not any(record[:440]) and record[510:512] == b"\x55\xaa"
+
+
+def _zero_or_gpt_header(data: bytes) -> bool:
+    return not any(data) or data.startswith(b"EFI PART")
+
+
+def _texts(run: Runner, path: str, found: dict[str, str]) -> list[str]:
+    """Say for people what is on it."""
+    if "AMBIVALENT" in found:
+        return ["signatures of several file systems"]
+    texts = [_text(found)] if "TYPE" in found else []
+    if "PTTYPE" not in found:
+        return texts
+    table = partitions(run, path)
+    sector = int(table.get("sectorsize", 512))
+    listed = table.get("partitions", [])
+    for entry in listed[:_PARTITIONS_SHOWN]:
+        size = entry["size"] * sector
+        inside = probe(run, path, offset=entry["start"] * sector, size_bytes=size)
+        name = Path(entry["node"]).name
+        texts.append(f"{name}: {_text(inside)}, {human_size(size)}")
+    if len(listed) > _PARTITIONS_SHOWN:
+        texts.append(f"{len(listed) - _PARTITIONS_SHOWN} more partitions")
+    return texts or [f"empty {found['PTTYPE']} partition table"]
+
+
+def _text(found: dict[str, str]) -> str:
+    kind = found.get("TYPE") or ("partition table" if "PTTYPE" in found else "nothing known")
+    words = {"LVM2_member": "LVM physical volume", "linux_raid_member": "RAID member"}
+    label = found.get("LABEL", "")
+    return words.get(kind, kind) + (f' "{label}"' if label else "")
+
+
+def human_size(size_bytes: int) -> str:
+    """Return a size for people: 10.0 GiB."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

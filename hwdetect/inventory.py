@@ -1,0 +1,273 @@
+"""The inventory of this machine: what it is, its disks, its network interfaces, its drivers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from host.mounts import mount_table
+from host.run import Runner
+from hwdetect import udev
+from hwdetect.content import Contents, DiskState, human_size, inspect
+from hwdetect.udev import Device
+
+# Plug-ins: each is called with the inventory so far and returns names of further kernel modules to load.
+GROUP = "bootmanager.hardware"
+Detector = Callable[["Inventory"], Iterable[str]]
+
+BOOT_LABEL = "BMBOOT"
+KEY_LABEL = "BMKEY"
+CACHE_LABEL = "BMCACHE"
+_ROLES = {BOOT_LABEL: "boot medium", KEY_LABEL: "key medium", CACHE_LABEL: "cache dongle"}
+
+# Whole disks by the kernel's names; loop, ram, zram, dm, sr and fd devices are none.
+_DISK_NAME = re.compile(r"sd[a-z]+|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|cciss!c\d+d\d+|md\d+")
+
+
+class Firmware(StrEnum):
+    """What started the machine."""
+
+    BIOS = "bios"
+    EFI = "efi"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the firmware says the machine is; "" where it does not."""
+
+    vendor: str
+    product: str
+    serial: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk. `roles` says what it is in use for; a disk with a role is never written.
+
+    `path` is its node in /dev, `bus` one of virtio, ata, scsi, nvme, usb, mmc, xen, cciss, md.
+    """
+
+    path: str
+    model: str
+    serial: str
+    wwn: str
+    size_bytes: int
+    bus: str
+    removable: bool
+    read_only: bool
+    rotational: bool
+    logical_sector: int
+    state: DiskState
+    table_type: str = ""
+    table_guid: str = ""
+    content: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network interface with hardware behind it."""
+
+    name: str
+    mac: str
+    driver: str
+    model: str
+    bus_path: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All that was detected. `memory_bytes` is what the kernel has to give, less than what is plugged in.
+
+    `modules` are the kernel modules that drive disks, network interfaces and what they hang on, sorted.
+    """
+
+    machine: Machine
+    firmware: Firmware
+    cpus: int
+    memory_bytes: int
+    disks: tuple[Disk, ...]
+    nics: tuple[Nic, ...]
+    modules: tuple[str, ...]
+
+
+def detect(run: Runner | None = None) -> Inventory:
+    """Detect this machine's hardware, changing nothing. Raises CommandFailed."""
+    runner = run or Runner()
+    block, net = udev.devices("block"), udev.devices("net")
+    disks = tuple(
+        disk_of(device, _inspect(runner, device), roles_of(device, block))
+        for device in block
+        if is_disk(device)
+    )
+    nics = tuple(nic_of(device) for device in net if is_nic(device))
+    drivers = [device.path for device in block if is_disk(device)]
+    drivers += [device.path for device in net if is_nic(device)]
+    found = Inventory(
+        machine=_machine(Path("/sys/class/dmi/id")),
+        firmware=Firmware.EFI if Path("/sys/firmware/efi").exists() else Firmware.BIOS,
+        cpus=os.cpu_count() or 1,
+        memory_bytes=_memory(Path("/proc/meminfo").read_text()),
+        disks=disks,
+        nics=nics,
+        modules=tuple(sorted(set().union(*(modules_of(Path(path)) for path in drivers)))),
+    )
+    return with_plugins(found, [entry.load() for entry in entry_points(group=GROUP)])
+
+
+def with_plugins(inventory: Inventory, detectors: Iterable[Detector]) -> Inventory:
+    """Return the inventory with the modules that plug-ins ask for."""
+    for detector in detectors:
+        modules = {*inventory.modules, *detector(inventory)}
+        inventory = replace(inventory, modules=tuple(sorted(modules)))
+    return inventory
+
+
+def is_disk(device: Device) -> bool:
+    """Say whether a block device is a whole disk with a medium in it."""
+    named = _DISK_NAME.fullmatch(device.name) is not None
+    return device.kind == "disk" and named and _size(device) > 0
+
+
+def is_nic(device: Device) -> bool:
+    """Say whether a network interface has hardware behind it."""
+    return "/virtual/" not in device.path and bool(device.attributes.get("address"))
+
+
+def disk_of(device: Device, contents: Contents, roles: tuple[str, ...] = ()) -> Disk:
+    """Make a disk out of what udev says of it and what was found on it."""
+    said, has = device.properties, device.attributes
+    return Disk(
+        path=device.node,
+        model=_model(device),
+        serial=_serial(device),
+        wwn=said.get("ID_WWN_WITH_EXTENSION") or said.get("ID_WWN", ""),
+        size_bytes=_size(device),
+        bus=_bus(device),
+        removable=has.get("removable") == "1",
+        read_only=has.get("ro") == "1",
+        rotational=has.get("queue/rotational") == "1",
+        logical_sector=int(has.get("queue/logical_block_size") or 512),
+        state=contents.state,
+        table_type=contents.table_type,
+        table_guid=contents.table_guid,
+        content=contents.texts,
+        roles=roles,
+    )
+
+
+def roles_of(disk: Device, block: Iterable[Device]) -> tuple[str, ...]:
+    """Say what a disk is in use for, by the labels on it and by what is mounted from it."""
+    parts = [disk, *(device for device in block if device.parent == disk.path)]
+    labels = {device.properties.get("ID_FS_LABEL", "") for device in parts}
+    roles = {role for label, role in _ROLES.items() if label in labels}
+    nodes = {device.node for device in parts}
+    roles |= {f"mounted at {mount.target}" for mount in mount_table() if mount.source in nodes}
+    return tuple(sorted(roles))
+
+
+def nic_of(device: Device) -> Nic:
+    """Make a network interface out of what udev says of it."""
+    said = device.properties
+    driver = Path(device.path, "device/driver")
+    return Nic(
+        name=device.name,
+        mac=device.attributes.get("address", ""),
+        driver=said.get("ID_NET_DRIVER") or (driver.resolve().name if driver.exists() else ""),
+        model=said.get("ID_MODEL_FROM_DATABASE") or said.get("ID_MODEL_ID", ""),
+        bus_path=said.get("ID_PATH", ""),
+    )
+
+
+def modules_of(path: Path) -> set[str]:
+    """Return the loadable modules that drive a device (sysfs path) and all that it hangs on."""
+    found = set()
+    for place in (path, *path.parents):
+        module = place / "driver/module"
+        # A driver that is built into the kernel has a folder too, but nothing to load.
+        if (module / "initstate").exists():
+            found.add(module.resolve().name)
+    return found
+
+
+def describe(inventory: Inventory) -> str:
+    """Return the inventory as plain lines for the console."""
+    machine = " ".join(part for part in (inventory.machine.vendor, inventory.machine.product) if part)
+    lines = [
+        f"machine  {machine or 'unknown'}, serial {inventory.machine.serial or 'unknown'}",
+        f"         {inventory.firmware}, {inventory.cpus} CPUs, {human_size(inventory.memory_bytes)} memory",
+    ]
+    lines += [f"disk     {describe_disk(disk)}" for disk in inventory.disks] or ["disk     none"]
+    lines += [
+        f"network  {nic.name} {nic.mac} {nic.driver} {nic.model}".rstrip() for nic in inventory.nics
+    ] or ["network  none"]
+    return "\n".join([*lines, f"modules  {' '.join(inventory.modules)}"])
+
+
+def describe_disk(disk: Disk) -> str:
+    """Return one line that lets a person recognise a disk: model, serial number, size, what is on it."""
+    flags = [name for name in ("removable", "read_only") if getattr(disk, name)]
+    words = [
+        disk.path,
+        disk.bus,
+        disk.model,
+        f"serial {disk.serial or 'unknown'}",
+        human_size(disk.size_bytes),
+    ]
+    content = "; ".join(disk.content) or "nothing on it"
+    notes = [disk.state.value, *(flag.replace("_", "-") for flag in flags), *disk.roles]
+    return f"{' '.join(word for word in words if word)} [{', '.join(notes)}]: {content}"
+
+
+def _inspect(run: Runner, device: Device) -> Contents:
+    sector = int(device.attributes.get("queue/logical_block_size") or 512)
+    return inspect(run, device.node, size_bytes=_size(device), sector=sector)
+
+
+def _size(device: Device) -> int:
+    # The kernel counts in units of 512 bytes whatever the disk's sectors are.
+    return int(device.attributes.get("size") or 0) * 512
+
+
+def _model(device: Device) -> str:
+    said = device.properties.get("ID_MODEL", "").replace("_", " ").strip()
+    return said or device.attributes.get("device/model", "") or f"{_bus(device)} disk"
+
+
+def _serial(device: Device) -> str:
+    """Return what is printed on the disk, without the model that udev puts before some of them."""
+    said = device.properties
+    own = said.get("ID_SCSI_SERIAL") or said.get("ID_SERIAL_SHORT") or said.get("ID_SERIAL")
+    return (own or device.attributes.get("serial") or device.attributes.get("device/serial") or "").strip()
+
+
+def _bus(device: Device) -> str:
+    # A USB bridge passes ATA's answers through, and udev then calls the disk "ata": the path knows better.
+    if re.search(r"/usb\d+/", device.path):
+        return "usb"
+    by_name = {"vd": "virtio", "nvme": "nvme", "mmcblk": "mmc", "xvd": "xen", "cciss": "cciss", "md": "md"}
+    for prefix, bus in by_name.items():
+        if device.name.startswith(prefix):
+            return bus
+    return device.properties.get("ID_BUS") or "scsi"
+
+
+def _machine(folder: Path) -> Machine:
+    return Machine(*(_text(folder / name) for name in ("sys_vendor", "product_name", "product_serial")))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""  # Not every firmware tells, and the serial number is for root only.
+
+
+def _memory(meminfo: str) -> int:
+    found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0

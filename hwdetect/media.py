@@ -1,0 +1,230 @@
+"""Media that are read, not installed to: the boot medium, the key medium, the cache dongle.
+
+Whatever is looked into is mounted read-only, and not even a file system's journal is replayed. Works on
+the boot medium and on the installed node alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from host.mounts import Mount, mount_table, mounted
+from host.run import CommandFailed, CommandTimedOut, Runner
+from host.storage import CLAIM_MAGIC
+from hwdetect import udev
+from hwdetect.inventory import BOOT_LABEL, CACHE_LABEL
+from hwdetect.udev import Device
+from wire.errors import CommandError
+from wire.nodeconf import FILE_NAMES, MAXIMUM_BYTES
+
+log = logging.getLogger(__name__)
+
+# Where live-boot mounts the medium it started from.
+LIVE_MEDIUM = Path("/run/live/medium")
+_SMALL_BYTES = 1024**3
+_MOUNT_SECONDS = 30.0
+# What is looked into, and how it is mounted without a trace.
+_LOOKING = {
+    "vfat": ("ro",),
+    "iso9660": ("ro",),
+    "exfat": ("ro",),
+    "ext2": ("ro", "noload"),
+    "ext3": ("ro", "noload"),
+    "ext4": ("ro", "noload"),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A node configuration that was found: on which device and disk, its name and its text.
+
+    The text holds the node's key, so it stays out of every representation.
+    """
+
+    device: str
+    disk: str
+    filename: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Dongle:
+    """The file system that caches images: device, the disk it is on, type, size in bytes."""
+
+    device: str
+    disk: str
+    fstype: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Media:
+    """The media of this machine. `boot` are the disks of the boot medium."""
+
+    boot: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    dongle: Dongle | None = None
+
+    def role(self, disk: str) -> str:
+        """Say what a disk is in use for, "" for nothing."""
+        if disk in self.boot:
+            return "boot medium"
+        if any(candidate.disk == disk for candidate in self.candidates):
+            return "key medium"
+        return "cache dongle" if self.dongle is not None and self.dongle.disk == disk else ""
+
+
+def survey(run: Runner, *, seconds: float = 0.0) -> Media:
+    """Find the media, waiting up to `seconds` for USB storage that is still being found and for a key.
+
+    A device that cannot be read is passed over, and the log says so.
+    """
+    deadline = time.monotonic() + seconds
+    if seconds:
+        udev.wait_for_usb_storage(seconds)
+    while True:
+        found = _survey(run)
+        left = deadline - time.monotonic()
+        if found.candidates or left <= 0 or not udev.wait_for_block_device(left):
+            return found
+
+
+def _survey(run: Runner) -> Media:
+    block = udev.devices("block")
+    mounts = mount_table()
+    candidates: list[Candidate] = []
+    for device in filter(lambda device: may_hold_key(device, block), block):
+        try:
+            candidates += _candidates(run, device, _disk(device, block), mounts)
+        except (CommandError, OSError) as error:
+            log.warning("%s cannot be looked into: %s", device.node, error)
+    return Media(boot_disks(block, mounts), tuple(_different(candidates)), dongle_of(block))
+
+
+def may_hold_key(device: Device, block: tuple[Device, ...]) -> bool:
+    """Say whether a file system is looked into for a key: small, removable or the boot medium; never ours."""
+    fstype = device.properties.get("ID_FS_TYPE", "")
+    whole = _whole(device, block)
+    if fstype not in _LOOKING or not _is_medium(device) or _claimed(whole):
+        return False
+    removable = whole.attributes.get("removable") == "1" or "/usb" in device.path
+    return removable or device.name.startswith("mmc") or _bytes(device) <= _SMALL_BYTES
+
+
+def boot_disks(block: tuple[Device, ...], mounts: tuple[Mount, ...]) -> tuple[str, ...]:
+    """Return the disks that this system was started from: by what is mounted, and by the volume's name."""
+    sources = {mount.source for mount in mounts if mount.target == LIVE_MEDIUM}
+    found = {
+        _disk(device, block)
+        for device in block
+        if device.node in sources or device.properties.get("ID_FS_LABEL") == BOOT_LABEL
+    }
+    return tuple(sorted(found))
+
+
+def dongle_of(block: tuple[Device, ...]) -> Dongle | None:
+    """Return the cache dongle, by its label; of several the first that is removable or on USB."""
+    found = [
+        device
+        for device in block
+        if device.properties.get("ID_FS_LABEL") == CACHE_LABEL
+        and _is_medium(device)
+        and not _claimed(_whole(device, block))
+    ]
+    found.sort(key=lambda device: ("/usb" not in device.path, device.path))
+    if not found:
+        return None
+    first = found[0]
+    return Dongle(first.node, _disk(first, block), first.properties.get("ID_FS_TYPE", "auto"), _bytes(first))
+
+
+def mount_dongle(run: Runner, dongle: Dongle, folder: Path) -> bool:
+    """Mount the dongle at `folder`, read-only where it cannot be written; say whether it can be.
+
+    A dongle that is mounted there already stays so. Raises CommandFailed or CommandTimedOut when it
+    cannot be read either.
+    """
+    if _mount_at(folder) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ["noatime", "nodev", "nosuid", "noexec"]
+        try:
+            run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
+        except (CommandFailed, CommandTimedOut) as error:
+            log.warning("the dongle is mounted read-only: %s", error)
+            options += _LOOKING.get(dongle.fstype, ("ro",))
+            run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
+    now = _mount_at(folder)
+    # mount(8) falls back to read-only by itself on a write-protected stick.
+    return now is not None and "rw" in now.options
+
+
+def unmount_dongle(run: Runner, folder: Path) -> None:
+    """Unmount the dongle if it is mounted. Raises CommandFailed when somebody is still in it."""
+    if _mount_at(folder) is not None:
+        run(["umount", folder], timeout=120)
+
+
+def _mount_at(folder: Path) -> Mount | None:
+    return next((mount for mount in reversed(mount_table()) if mount.target == folder), None)
+
+
+def _candidates(run: Runner, device: Device, disk: str, mounts: tuple[Mount, ...]) -> list[Candidate]:
+    with _looking_into(run, device, mounts) as folder:
+        found = []
+        # FAT and ISO 9660 know names in upper case only, or in both.
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208
+            file = folder / name
+            if name.lower() in FILE_NAMES and file.is_file():
+                with file.open("rb") as stream:
+                    text = stream.read(MAXIMUM_BYTES + 1).decode(errors="replace")
+                found.append(Candidate(device.node, disk, name.lower(), text))
+        return found
+
+
+@contextmanager
+def _looking_into(run: Runner, device: Device, mounts: tuple[Mount, ...]) -> Iterator[Path]:
+    """Give the folder where the device is mounted already, or mount it for the length of the block."""
+    for mount in mounts:
+        if mount.source == device.node:
+            yield mount.target
+            return
+    fstype = device.properties["ID_FS_TYPE"]
+    with mounted(run, device.node, fstype=fstype, options=_LOOKING[fstype]) as folder:
+        yield folder
+
+
+def _different(candidates: list[Candidate]) -> Iterator[Candidate]:
+    """A hybrid image shows the same files as a whole disk and as its partition: tell them once."""
+    seen = set()
+    for candidate in candidates:
+        key = (candidate.disk, candidate.filename, candidate.text)
+        if key not in seen:
+            seen.add(key)
+            yield candidate
+
+
+def _whole(device: Device, block: tuple[Device, ...]) -> Device:
+    return next((disk for disk in block if disk.path == device.parent), device)
+
+
+def _disk(device: Device, block: tuple[Device, ...]) -> str:
+    return _whole(device, block).node
+
+
+def _is_medium(device: Device) -> bool:
+    """Whether it is a disk, a partition or a CD: no volume of LVM, no loop or RAM device."""
+    return "/virtual/" not in device.path and _bytes(device) > 0
+
+
+def _claimed(disk: Device) -> bool:
+    return disk.properties.get("ID_PART_TABLE_UUID", "").lower().startswith(CLAIM_MAGIC)
+
+
+def _bytes(device: Device) -> int:
+    return int(device.attributes.get("size") or 0) * 512

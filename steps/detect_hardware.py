@@ -1,0 +1,34 @@
+"""Detect the hardware and the media."""
+
+from __future__ import annotations
+
+from host.storage import CLAIM_MAGIC
+from hwdetect.inventory import Inventory, detect
+from hwdetect.media import Media, survey
+from steps.base import Context, Effect, Observation, Step, holds
+
+SETTLE_SECONDS = 60
+MEDIA_SECONDS = 20.0
+
+
+class DetectHardware(Step):
+    """It is known what the machine has: disks, network interfaces, modules, media."""
+
+    name = "detect_hardware"
+    title = "Detect hardware"
+    effect = Effect.READS
+    gives = (Inventory, Media)
+
+    def observe(self, context: Context) -> Observation:
+        host = context.host
+        # udev loads the modules of what it finds; until it is idle, disks may be missing.
+        host.run(["udevadm", "settle", f"--timeout={SETTLE_SECONDS}"], timeout=SETTLE_SECONDS + 10)
+        media = survey(host.run, seconds=MEDIA_SECONDS)
+        inventory = detect(host.run)
+        host.storage.activate(
+            tuple(disk.path for disk in inventory.disks if disk.table_guid.startswith(CLAIM_MAGIC))
+        )
+        dongle = media.dongle.device if media.dongle is not None else ""
+        keys = [f"{found.filename} on {found.device}" for found in media.candidates]
+        host.events.tell("media.found", boot=list(media.boot), keys=keys, dongle=dongle)
+        return holds(inventory, media)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
-from hwdetect.inventory import Inventory, detect
-from hwdetect.media import Candidate, Media, survey
+from hwdetect.media import Candidate, Media
 from steps.base import Context, Effect, Observation, Step, holds
 from wire import nodeconf
 from wire.errors import ConfigurationError
 from wire.nodeconf import NodeConfiguration
-
-# USB media need a moment after the kernel starts to be found; their hubs need more.
-WAIT_SECONDS = 15.0
-LOOK_EVERY_SECONDS = 1.0
 
 
 class NoKeyMedium(ConfigurationError):
@@ -38,14 +31,11 @@ class ReadConfiguration(Step):
     name = "read_configuration"
     title = "Read the node's configuration"
     effect = Effect.READS
-    needs = (Inventory, Media)
-    gives = (NodeConfiguration, Inventory, Media)
+    needs = (Media,)
+    gives = (NodeConfiguration,)
 
     def observe(self, context: Context) -> Observation:
-        inventory, media = _wait_for_candidates(context)
-        for candidate in media.candidates:
-            context.host.events.tell("media.found", device=candidate.device, file=candidate.filename)
-        return holds(configuration_of(media.candidates), inventory, media)
+        return holds(configuration_of(context.facts[Media].candidates))
 
 
 def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:
@@ -62,15 +52,3 @@ def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:
 
 def _place(candidate: Candidate) -> str:
     return f"{candidate.device}:{candidate.filename}"
-
-
-def _wait_for_candidates(context: Context) -> tuple[Inventory, Media]:
-    """Look again until there is a medium or the time is over."""
-    inventory, media = context.facts[Inventory], context.facts[Media]
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not media.candidates and time.monotonic() < deadline:
-        context.progress(None, "waiting for the key medium")
-        time.sleep(LOOK_EVERY_SECONDS)
-        inventory = detect(context.host.run)
-        media = survey(context.host.run, inventory)
-    return inventory, media

@@ -54,9 +54,9 @@ class Calls:
             return xmlrpc.dump_reply(self._signed(method, params, peer))
         except NotAuthentic as error:
             log.warning("refused a call from %s: %s", peer, error.detail)
-            return xmlrpc.dump_fault(FaultCode.AUTHENTICATION, REFUSAL)
+            return xmlrpc.dump_fault(int(FaultCode.AUTHENTICATION), REFUSAL)
         except MalformedMessage as error:
-            return xmlrpc.dump_fault(FaultCode.ARGUMENT, error.detail)
+            return xmlrpc.dump_fault(int(FaultCode.ARGUMENT), error.detail)
 
     def _open(self, params: list[Any]) -> dict[str, Any]:
         match params:

@@ -10,9 +10,10 @@ from typing import IO, Any
 import click
 
 from bootserver import cli_image, cli_media, cli_node, cli_slice
+from bootserver.cli_state import open_state
 from bootserver.output import printable
 from bootserver.serve import Address, serve
-from bootserver.state import initialise, open_state
+from bootserver.state import initialise
 from wire.errors import BootError, InternalError
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def main(ctx: click.Context, folder: Path, verbose: bool) -> None:
 def init(default: Path, folder: Path | None, server: str) -> None:
     """Make a server's FOLDER: database, master key, image store."""
     chosen = folder or default
-    initialise(chosen, {"server": server.rstrip("/")} if server else {})
+    initialise(chosen, {"server": server.rstrip("/")} if server else {}).database.close()
     click.echo(f"made {chosen}")
 
 
@@ -92,15 +93,14 @@ def init(default: Path, folder: Path | None, server: str) -> None:
 @click.option(
     "--operator", default="127.0.0.1:8081", show_default=True, help="Where the operator's pages are."
 )
-@click.pass_obj
-def serve_command(folder: Path, listen: str, operator: str) -> None:
+def serve_command(listen: str, operator: str) -> None:
     """Answer nodes and show the fleet, until told to end (SIGTERM, SIGINT)."""
     try:
         addresses = Address.parse(listen), Address.parse(operator)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
-    serve(open_state(folder), *addresses)
+    serve(open_state(), *addresses)
 
 
 main.add_command(cli_node.node)

@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from bootserver import catalogue
+from bootserver.cli_state import open_state
 from bootserver.output import format_option, moment, print_json, show
-from bootserver.state import open_state
 from host.run import Runner
 from images.make import add_layers
 from images.manifest import parse
+from images.store import BlobStore
+from wire.errors import VerificationError
 
 
 @click.group()
@@ -26,13 +28,12 @@ def image() -> None:
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @format_option
-@click.pass_obj
-def publish(folder: Path, name: str, files: tuple[Path, ...], form: str) -> None:
+def publish(name: str, files: tuple[Path, ...], form: str) -> None:
     """Publish tar.zst FILES as image NAME, one layer each, later ones over earlier ones.
 
     Nodes that use the image are told the new manifest from now on.
     """
-    state = open_state(folder)
+    state = open_state()
     manifest = add_layers(name, files, state.blobs, Runner())
     with state.database.write() as session:
         new = catalogue.publish(session, name, manifest.digest)
@@ -45,20 +46,26 @@ def publish(folder: Path, name: str, files: tuple[Path, ...], form: str) -> None
 
 @image.command("list")
 @format_option
-@click.pass_obj
-def list_images(folder: Path, form: str) -> None:
+def list_images(form: str) -> None:
     """List all publications, the newest of each name first."""
-    state = open_state(folder)
+    state = open_state()
     with state.database.read() as session:
         rows: list[dict[str, Any]] = [
             {"name": item.name, "manifest": item.manifest, "published": item.published}
             for item in catalogue.publications(session)
         ]
     for row in rows:
-        manifest = parse(state.blobs.get(str(row["manifest"])))
-        row["layers"] = len(manifest.layers)
-        row["bytes"] = manifest.size
+        row.update(_content(state.blobs, row["manifest"]))
         if form == "table":
             row["published"] = moment(row["published"])
-            row["size"] = f"{manifest.size / 2**20:.1f} MiB"
+            row["size"] = "damaged" if row["bytes"] is None else f"{row['bytes'] / 2**20:.1f} MiB"
     show(rows, form, ("name", "manifest", "layers", "size", "published"))
+
+
+def _content(store: BlobStore, digest: str) -> dict[str, int | None]:
+    """Return what the manifest says, nothing for one that is damaged: the others are still listed."""
+    try:
+        manifest = parse(store.get(digest))
+    except VerificationError:
+        return {"layers": None, "bytes": None}
+    return {"layers": len(manifest.layers), "bytes": manifest.size}

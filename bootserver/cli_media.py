@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from bootserver import nodes
+from bootserver.cli_state import open_state
 from bootserver.media import KeyFile, NoServerUrl, write_key_medium
-from bootserver.state import State, open_state
+from bootserver.state import State
 from host.run import Runner
 from wire.session import NodeKey
 
@@ -28,9 +29,7 @@ def media() -> None:
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="With --static; at most twice.")
 @click.option("--device", default="", help="The interface's MAC address or name, if there are several.")
 @click.option("--proxy", default="", help="The URL of an HTTP proxy.")
-@click.pass_obj
 def key(
-    folder: Path,
     name: str,
     file: Path,
     server: str,
@@ -45,7 +44,7 @@ def key(
     It holds the node's secret. Put it on a stick that can be write-protected: dd if=FILE of=/dev/...
     """
     _check_static(static, gateway, dns)
-    state = open_state(folder)
+    state = open_state()
     url = (server or state.setting("server")).rstrip("/")
     if not url:
         raise NoServerUrl(name)

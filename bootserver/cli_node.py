@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from bootserver import nodes, policy, views
+from bootserver.cli_state import open_state
 from bootserver.output import ago, format_option, moment, print_json, printable, show, show_one
-from bootserver.state import State, open_state
+from bootserver.state import State
 from bootserver.tables import Node
 from wire.messages import TargetState
 
@@ -37,10 +38,7 @@ def node() -> None:
 @click.option("--image", "images", multiple=True, metavar="NAME", help="Images to have at hand.")
 @click.option("--ssh-key", "ssh_keys", multiple=True, type=_FILE, help="Public keys for root, also in dbg.")
 @format_option
-@click.pass_obj
 def add(
-    folder: Path,
-    /,
     name: str,
     state: str,
     base_image: str,
@@ -50,7 +48,7 @@ def add(
     **fields: str | None,
 ) -> None:
     """Register node NAME with a new key; next comes `bootserver media key NAME FILE`."""
-    opened = open_state(folder)
+    opened = open_state()
     keys = policy.read_ssh_keys(ssh_keys)
     with opened.database.write() as session:
         added = nodes.add(session, opened.master, name, TargetState(state), base_image)
@@ -66,10 +64,9 @@ def add(
 
 @node.command("list")
 @format_option
-@click.pass_obj
-def list_nodes(folder: Path, form: str) -> None:
+def list_nodes(form: str) -> None:
     """List all nodes: what is wanted, what was observed, what they do."""
-    with open_state(folder).database.read() as session:
+    with open_state().database.read() as session:
         rows = [views.node_row(item) for item in nodes.everyone(session)]
     if form == "table":
         rows = [{**row, **_doing(row["status"]), "contact": ago(row["contacted"])} for row in rows]
@@ -89,10 +86,9 @@ def _doing(status: dict[str, Any]) -> dict[str, str]:
 @node.command("show")
 @click.argument("name")
 @format_option
-@click.pass_obj
-def show_node(folder: Path, name: str, form: str) -> None:
+def show_node(name: str, form: str) -> None:
     """Show all that is known of node NAME, but for its key."""
-    with open_state(folder).database.read() as session:
+    with open_state().database.read() as session:
         row = views.node_whole(nodes.find(session, name))
     if form == "table":
         for field in ("contacted", "created", "run_level_at"):
@@ -103,10 +99,9 @@ def show_node(folder: Path, name: str, form: str) -> None:
 @node.command()
 @click.argument("name")
 @click.confirmation_option(prompt="Its key, configuration and events are lost. Remove it?")
-@click.pass_obj
-def remove(folder: Path, name: str) -> None:
+def remove(name: str) -> None:
     """Forget node NAME; it cannot check in any more. The machine itself is not touched."""
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         session.delete(nodes.find(session, name))
     click.echo(f"removed {name}")
 
@@ -116,15 +111,12 @@ def remove(folder: Path, name: str) -> None:
 @click.argument("assignments", nargs=-1, metavar="FIELD=VALUE...")
 @click.option("--ssh-key", "ssh_keys", multiple=True, type=_FILE, help="Replaces the keys for root.")
 @format_option
-@click.pass_obj
-def set_fields(
-    folder: Path, name: str, assignments: tuple[str, ...], ssh_keys: tuple[Path, ...], form: str
-) -> None:
+def set_fields(name: str, assignments: tuple[str, ...], ssh_keys: tuple[Path, ...], form: str) -> None:
     """Change fields of a node."""
     if not assignments and not ssh_keys:
         raise click.UsageError("nothing to set")
     keys = policy.read_ssh_keys(ssh_keys)
-    opened = open_state(folder)
+    opened = open_state()
     with opened.database.write() as session:
         found = nodes.find(session, name)
         for assignment in assignments:
@@ -143,10 +135,9 @@ def set_fields(
 @click.argument("name")
 @click.argument("state", type=_STATES)
 @format_option
-@click.pass_obj
-def set_state(folder: Path, name: str, state: str, form: str) -> None:
+def set_state(name: str, state: str, form: str) -> None:
     """Say what is wanted of node NAME. new, inst and rins always begin another run."""
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         found = nodes.find(session, name)
         nodes.set_intent(found, TargetState(state))
         shown = _brief(found)
@@ -161,10 +152,9 @@ def set_state(folder: Path, name: str, state: str, form: str) -> None:
 )
 @click.option("--after", type=click.IntRange(0), help="Begin after the event with this id instead.")
 @format_option
-@click.pass_obj
-def events(folder: Path, name: str, follow: bool, last: int, after: int | None, form: str) -> None:
+def events(name: str, follow: bool, last: int, after: int | None, form: str) -> None:
     """Print what node NAME told, oldest first; as JSON lines with --format json."""
-    state = open_state(folder)
+    state = open_state()
     with state.database.read() as session:
         found = nodes.find(session, name)
         if after is None:

@@ -10,8 +10,8 @@ import click
 from sqlalchemy import select
 
 from bootserver import nodes, policy, slices
+from bootserver.cli_state import open_state
 from bootserver.output import format_option, moment, print_json, show
-from bootserver.state import open_state
 from bootserver.tables import Service, Slice
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -33,9 +33,7 @@ def slice_group() -> None:
 )
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1), help="Until it expires.")
 @format_option
-@click.pass_obj
 def add(
-    folder: Path,
     name: str,
     image: str,
     keys: tuple[Path, ...],
@@ -53,7 +51,7 @@ def add(
         attributes=dict(_pair(item) for item in attributes),
         expires=min(int(time.time()) + days * 86400, _LAST_MOMENT),
     )
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         slices.add(session, new)
         shown: dict[str, Any] = {"id": new.id, "name": new.name, "expires": new.expires}
     if form == "json":
@@ -64,10 +62,9 @@ def add(
 
 @slice_group.command("list")
 @format_option
-@click.pass_obj
-def list_slices(folder: Path, form: str) -> None:
+def list_slices(form: str) -> None:
     """List all slices."""
-    with open_state(folder).database.read() as session:
+    with open_state().database.read() as session:
         rows = [
             {
                 "id": item.id,
@@ -85,10 +82,9 @@ def list_slices(folder: Path, form: str) -> None:
 @slice_group.command()
 @click.argument("name")
 @click.confirmation_option(prompt="Its slivers on all nodes are destroyed. Remove it?")
-@click.pass_obj
-def remove(folder: Path, name: str) -> None:
+def remove(name: str) -> None:
     """Remove slice NAME; nodes destroy its slivers."""
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         slices.remove(session, slices.find(session, name))
     click.echo(f"removed {name}")
 
@@ -96,10 +92,9 @@ def remove(folder: Path, name: str) -> None:
 @slice_group.command("add-node")
 @click.argument("name")
 @click.argument("node")
-@click.pass_obj
-def add_node(folder: Path, name: str, node: str) -> None:
+def add_node(name: str, node: str) -> None:
     """Put a sliver of slice NAME on NODE."""
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         new = slices.place(session, slices.find(session, name), nodes.find(session, node))
     click.echo(f"{name} on {node}{'' if new else ', as before'}")
 
@@ -107,10 +102,9 @@ def add_node(folder: Path, name: str, node: str) -> None:
 @slice_group.command("remove-node")
 @click.argument("name")
 @click.argument("node")
-@click.pass_obj
-def remove_node(folder: Path, name: str, node: str) -> None:
+def remove_node(name: str, node: str) -> None:
     """Take the sliver of slice NAME off NODE; it is destroyed there."""
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         was = slices.withdraw(session, slices.find(session, name), nodes.find(session, node))
     click.echo(f"{name} no longer on {node}" if was else f"{name} was not on {node}")
 
@@ -124,11 +118,10 @@ def service() -> None:
 @click.argument("node")
 @click.argument("name")
 @click.option("--unit", required=True, type=_FILE, help="The text of a systemd service unit.")
-@click.pass_obj
-def add_service(folder: Path, node: str, name: str, unit: Path) -> None:
+def add_service(node: str, name: str, unit: Path) -> None:
     """Run service NAME on NODE, or change its unit."""
     text = _text(unit)
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         slices.set_service(session, nodes.find(session, node), name, text)
     click.echo(f"{name} on {node}")
 
@@ -136,10 +129,9 @@ def add_service(folder: Path, node: str, name: str, unit: Path) -> None:
 @service.command("list")
 @click.argument("node")
 @format_option
-@click.pass_obj
-def list_services(folder: Path, node: str, form: str) -> None:
+def list_services(node: str, form: str) -> None:
     """List the services of NODE."""
-    with open_state(folder).database.read() as session:
+    with open_state().database.read() as session:
         found = nodes.find(session, node)
         query = select(Service).where(Service.node_id == found.id).order_by(Service.name)
         rows = [{"name": item.name, "unit": item.unit} for item in session.scalars(query)]
@@ -149,10 +141,9 @@ def list_services(folder: Path, node: str, form: str) -> None:
 @service.command("remove")
 @click.argument("node")
 @click.argument("name")
-@click.pass_obj
-def remove_service(folder: Path, node: str, name: str) -> None:
+def remove_service(node: str, name: str) -> None:
     """Stop service NAME on NODE and remove it there."""
-    with open_state(folder).database.write() as session:
+    with open_state().database.write() as session:
         was = slices.remove_service(session, nodes.find(session, node), name)
     click.echo(f"{name} no longer on {node}" if was else f"{name} was not on {node}")
 

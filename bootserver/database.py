@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from bootserver.tables import SCHEMA, Base, Setting
@@ -26,7 +26,7 @@ class WrongSchema(ConfigurationError):
     hint = "Run the version of bootserver that made it, or begin a new folder: bootserver init FOLDER."
 
 
-class DatabaseBusy(TransientError):
+class DatabaseUnusable(TransientError):
     """The database could not be read or written now."""
 
     code = "database-unusable"
@@ -59,7 +59,7 @@ class Database:
             session.merge(Setting(key="schema", value=str(SCHEMA)))
 
     def check(self) -> None:
-        """Raise WrongSchema, DatabaseBusy."""
+        """Raise WrongSchema, DatabaseUnusable."""
         with self.read() as session:
             found = session.get(Setting, "schema")
             if found is None or found.value != str(SCHEMA):
@@ -67,13 +67,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Give a session for reading; changes are thrown away. Raises DatabaseBusy."""
+        """Give a session for reading; changes are thrown away. Raises DatabaseUnusable."""
         with _translated(), self._reading() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Give a session whose changes are committed at the end, or not at all. Raises DatabaseBusy."""
+        """Give a session whose changes are committed at the end, or not at all. Raises DatabaseUnusable."""
         with _translated(), self._writing.begin() as session:
             yield session
 
@@ -86,8 +86,11 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        raise DatabaseBusy(str(error.orig)) from None
+    except DatabaseError as error:
+        # Among the subclasses, only this one is about the file and not about a fault in the program.
+        if type(error) not in (DatabaseError, OperationalError):
+            raise
+        raise DatabaseUnusable(str(error.orig)) from None
 
 
 def _prepare(connection: Any, _: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,16 @@ MAXIMUM_WAIT_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 
 
-def operator_app(state: State, host: str) -> Starlette:
+@dataclass
+class Ending:
+    """Whether the server is about to end, and requests that wait for news should not."""
+
+    near: bool = False
+
+
+def operator_app(state: State, host: str, ending: Ending | None = None) -> Starlette:
     """Return the operator's application; `host` is where it listens."""
-    routes = _OperatorRoutes(state)
+    routes = _OperatorRoutes(state, ending or Ending())
     # A page from elsewhere must not read the fleet by a name that it points to 127.0.0.1.
     allowed = [*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]
     return Starlette(
@@ -52,8 +60,9 @@ def operator_app(state: State, host: str) -> Starlette:
 
 
 class _OperatorRoutes:
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, ending: Ending) -> None:
         self._database = state.database
+        self._ending = ending
         loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
         self._pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
         self._pages.filters.update(ago=output.ago, moment=output.moment, event_text=views.event_text)
@@ -91,13 +100,14 @@ class _OperatorRoutes:
         until = time.monotonic() + min(_number(request, "wait"), MAXIMUM_WAIT_SECONDS)
         while True:
             rows = await run_in_threadpool(self._events, name, after)
-            if rows or time.monotonic() >= until or await request.is_disconnected():
+            late = time.monotonic() >= until or self._ending.near
+            if rows or late or await request.is_disconnected():
                 return JSONResponse(rows)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _changes(self) -> AsyncIterator[bytes]:
         known: object = None
-        while True:
+        while not self._ending.near:
             found = await run_in_threadpool(self._version)
             if found != known:
                 known = found

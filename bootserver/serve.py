@@ -15,12 +15,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from bootserver.app import node_app
-from bootserver.operator_app import operator_app
+from bootserver.operator_app import Ending, operator_app
 from bootserver.state import State
 from wire.errors import ConfigurationError
 
-# Pages that wait for news are cut off after this when the server ends.
-GRACE_SECONDS = 2
+# Transfers still under way are cut off so long after the server was told to end; nodes go on later.
+GRACE_SECONDS = 3
 
 
 class CannotListen(ConfigurationError):
@@ -74,16 +74,17 @@ def serve(state: State, nodes: Address, operator: Address) -> None:
     """Serve until SIGTERM or SIGINT. Raises CannotListen."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(address.listen()) for address in (nodes, operator)]
-        apps = node_app(state), operator_app(state, operator.host)
-        asyncio.run(_run(list(zip(apps, sockets, strict=True))))
+        ending = Ending()
+        apps = node_app(state), operator_app(state, operator.host, ending)
+        asyncio.run(_run(list(zip(apps, sockets, strict=True)), ending))
 
 
-async def _run(pairs: list[tuple[Starlette, socket.socket]]) -> None:
+async def _run(pairs: list[tuple[Starlette, socket.socket]], ending: Ending) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     servers = [_Server(_config(app)) for app, _ in pairs]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _end, servers)
+        loop.add_signal_handler(number, _end, servers, ending)
     tasks = [
         asyncio.create_task(server.serve(sockets=[listening]))
         for server, (_, listening) in zip(servers, pairs, strict=True)
@@ -94,7 +95,8 @@ async def _run(pairs: list[tuple[Starlette, socket.socket]]) -> None:
     await asyncio.gather(*tasks)
 
 
-def _end(servers: list[_Server]) -> None:
+def _end(servers: list[_Server], ending: Ending) -> None:
+    ending.near = True
     for server in servers:
         server.should_exit = True
 

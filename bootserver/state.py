@@ -84,7 +84,7 @@ def initialise(folder: Path, settings: dict[str, str]) -> State:
 
 
 def open_state(folder: Path) -> State:
-    """Open the folder. Raises NotInitialised, UnsafeMasterKey, WrongSchema, DatabaseBusy."""
+    """Open the folder. Raises NotInitialised, UnsafeMasterKey, WrongSchema, DatabaseUnusable."""
     try:
         with (folder / MASTER).open("rb") as file:
             mode = (folder / MASTER).stat().st_mode

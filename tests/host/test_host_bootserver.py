@@ -1,0 +1,239 @@
+"""The server as a process: real sockets and signals, the real client, the key medium's filesystem."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from host.http import HttpClient, ServerUnreachable
+from host.server import AuthenticationRefused, ServerClient
+from wire.errors import BootError
+from wire.nodeconf import parse
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.host
+START_SECONDS = 60
+
+
+class Process:
+    """A running bootserver."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        words = [*bootserver(folder), "serve", "--listen", "127.0.0.1:0", "--operator", "127.0.0.1:0"]
+        self.log = (folder / "log").open("ab")
+        self.process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        lines = [self.process.stdout.readline() for _ in range(2)]
+        self.nodes, self.operator = (re.search("http://[0-9.:]+", line)[0] for line in lines)
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        self.process.communicate(timeout=START_SECONDS)
+        self.log.close()
+        return self.process.returncode
+
+    def get(self, path):
+        with urllib.request.urlopen(self.operator + path, timeout=60) as answer:
+            return json.load(answer)
+
+
+def bootserver(folder):
+    return [sys.executable, "-m", "bootserver", "--state", str(folder)]
+
+
+def cli(folder, *words):
+    line = [*bootserver(folder), *map(str, words)]
+    return subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def folder(tmp_path):
+    cli(tmp_path / "state", "init", "--server", "http://10.0.2.2:8080")
+    cli(tmp_path / "state", "node", "add", "node1", "--state", "inst")
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def server(folder):
+    process = Process(folder)
+    yield process
+    if process.process.poll() is None:
+        process.end()
+
+
+def key_file(folder, *options):
+    """Return the text on a freshly written key medium."""
+    image = folder / "key.img"
+    cli(folder, "media", "key", "node1", image, *options)
+    return subprocess.run(
+        ["mtype", "-i", image, "::plnode.txt"], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def client(server):
+    configuration = parse(key_file(server.folder), "the medium")
+    http = HttpClient(server.nodes)
+    return ServerClient(http, configuration.node_id, configuration.key, "10.0.2.15")
+
+
+def test_the_key_medium_is_what_a_node_looks_for(folder):
+    text = key_file(folder, "--static", "10.0.2.15/24", "--gateway", "10.0.2.2", "--dns", "10.0.2.3")
+    configuration = parse(text, "the medium")
+    assert (configuration.server, configuration.hostname) == ("http://10.0.2.2:8080", "node1")
+    network = configuration.network
+    assert (network.address, network.prefix_length, network.gateway) == ("10.0.2.15", 24, "10.0.2.2")
+    assert network.dns == ("10.0.2.3",)
+    probed = subprocess.run(
+        ["blkid", "-p", "-o", "export", folder / "key.img"], check=True, capture_output=True, text=True
+    ).stdout
+    assert "LABEL=BMKEY" in probed
+    assert "TYPE=vfat" in probed
+    assert (folder / "key.img").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_threads_of_a_node_share_a_session(server):
+    node = client(server)
+    errors = []
+
+    def report(program):
+        try:
+            for seq in range(40):
+                event = {"event": "x", "program": program, "seq": seq, "time": float(seq)}
+                node.call("BootReportEvents", [event])
+        except BootError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=report, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    rows = server.get("/api/nodes/node1/events")
+    for program in ("one", "two"):
+        assert [row["seq"] for row in rows if row["program"] == program] == list(range(40))
+
+
+def test_a_restart_costs_a_node_nothing(folder, server):
+    node = client(server)
+    node.call("GetSlivers")
+    port = int(server.nodes.rpartition(":")[2])
+    assert server.end() == 0
+    with pytest.raises(ServerUnreachable):
+        node.call("GetSlivers")
+    again = Process(folder)
+    try:
+        # The new process has a port of its own: lead the old address there.
+        with Forwarder(port, int(again.nodes.rpartition(":")[2])):
+            assert node.call("GetSlivers")["hostname"] == "node1"
+    finally:
+        again.end()
+
+
+class Forwarder:
+    """Leads one port to another, for one connection at a time."""
+
+    def __init__(self, source, target):
+        self._listening = socket.create_server(("127.0.0.1", source), reuse_port=False)
+        self._target = target
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._listening.close()
+
+    def _run(self):
+        while True:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._target))
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    def _copy(self, one, other):
+        while data := one.recv(65536):
+            other.sendall(data)
+
+
+def test_the_command_line_works_beside_the_running_server(folder, server):
+    node = client(server)
+    stop = threading.Event()
+
+    def report():
+        seq = 0
+        while not stop.is_set():
+            seq += 1
+            event = {"event": "x", "program": "p", "seq": seq, "time": 0.0}
+            node.call("BootReportEvents", [event])
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    try:
+        for number in range(3):
+            printed = json.loads(cli(folder, "node", "state", "node1", "rins", "--format", "json"))
+            assert server.get("/api/nodes/node1")["run_id"] == printed["run_id"], number
+    finally:
+        stop.set()
+        thread.join()
+    cli(folder, "node", "remove", "node1", "--yes")
+    with pytest.raises(AuthenticationRefused):
+        node.call("GetSlivers")
+
+
+def test_calls_are_not_held_back_by_the_network_stack(server):
+    node = client(server)
+    node.call("GetSlivers")
+    times = []
+    for _ in range(20):
+        before = time.monotonic()
+        node.call("GetSlivers")
+        times.append(time.monotonic() - before)
+    # Nagle's algorithm against delayed acknowledgements would make it 40 ms at least.
+    assert min(times) < 0.035
+
+
+def test_a_port_in_use_is_said(folder, server):
+    port = server.nodes.rpartition(":")[2]
+    words = [*bootserver(folder), "serve", "--listen", f"127.0.0.1:{port}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot-listen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_when_told_also_while_pages_wait(server, how):
+    with urllib.request.urlopen(server.operator + "/events", timeout=30) as page:
+        assert page.readline().startswith(b"data: ")
+        before = time.monotonic()
+        assert server.end(how) == 0
+    assert time.monotonic() - before < 20
+    assert "Traceback" not in (server.folder / "log").read_text()
+
+
+def test_no_secret_in_the_log_or_in_a_readable_file(folder, server):
+    node = client(server)
+    node.call("GetSlivers")
+    with pytest.raises(AuthenticationRefused):
+        ServerClient(HttpClient(server.nodes), 4711, parse(key_file(folder), "x").key).call("GetSlivers")
+    key = parse(key_file(folder), "x").key
+    (folder / "key.img").unlink()
+    assert server.end() == 0
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            for secret in (key.secret, key.to_text().encode(), key.secret.hex().encode()):
+                assert secret not in data, path
+    assert (folder / "master.key").stat().st_mode & 0o777 == 0o600

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import click
 from host.blivet_storage import BlivetStorage
-from host.report import ServerSink
-from hwdetect.inventory import describe, detect
 
 from bootmanager.engine import Engine
 from bootmanager.machine import State
@@ -22,7 +20,9 @@ from host.console import Console
 from host.events import Events, LineFile
 from host.options import Options, load_options
 from host.ports import STATE_FOLDER, Host
+from host.report import ServerSink
 from host.run import Runner
+from hwdetect.inventory import describe, detect
 from wire.errors import BootError, InternalError
 from wire.structure import unstructure
 

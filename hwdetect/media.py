@@ -152,7 +152,7 @@ def mount_dongle(run: Runner, dongle: Dongle, folder: Path) -> bool:
     """
     if _mount_at(folder) is None:
         folder.mkdir(parents=True, exist_ok=True)
-        options = ["noatime", "nodev", "nosuid", "noexec"]
+        options = ["noatime", "nodev", "nosuid", "noexec", "nosymfollow"]
         try:
             run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
         except (CommandFailed, CommandTimedOut) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from sqlalchemy import select
@@ -25,6 +26,7 @@ def node_row(node: Node) -> dict[str, Any]:
         "run_id": node.run_id,
         "generation": node.generation,
         "contacted": node.contacted,
+        "silent": 0 < node.contacted < time.time() - SILENT_SECONDS,
         "address": node.address,
         "status": unstructure(node_status(node)),
     }

@@ -6,6 +6,8 @@ import time
 import pytest
 from bootserver_deployment import Deployment, event
 
+from bootserver import views
+
 SECRET_FIELDS = ("key", "sealed_key", "sealed")
 
 
@@ -104,3 +106,9 @@ def test_a_page_from_elsewhere_cannot_read_the_fleet_by_its_own_name(server, pat
 @pytest.mark.parametrize("method", ["post", "put", "delete", "patch"])
 def test_nothing_is_changed_over_http(server, method):
     assert getattr(server.operator, method)("/api/nodes/node1").status_code == 405
+
+
+def test_a_node_that_fell_silent_stands_out(server):
+    assert "checks in more often" not in server.operator.get("/").text
+    server.set(contacted=time.time() - views.SILENT_SECONDS - 5)
+    assert "checks in more often" in server.operator.get("/").text

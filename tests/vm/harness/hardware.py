@@ -76,12 +76,16 @@ Boot = DirectKernel | UsbStick | Cd | FirstDisk
 
 @dataclass(frozen=True)
 class Hardware:
-    """One machine. `memory_mib` in MiB; `forwards` maps ports of the guest to ports of this host."""
+    """One machine. `memory_mib` in MiB; `forwards` maps ports of the guest to ports of this host.
+
+    There is no `screen` (VGA) unless asked for: emulating one slows the guest down.
+    """
 
     boot: Boot
     disks: tuple[Disk, ...] = ()
     memory_mib: int = 1024
     smp: int = 1
+    screen: bool = False
     nic: Nic = Nic.VIRTIO
     mac: str = "52:54:00:12:34:56"
     forwards: tuple[tuple[int, int], ...] = ()
@@ -109,7 +113,8 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
         qemu, "-nodefaults", "-no-user-config", "-display", "none",
         "-machine", "q35", "-accel", accel, "-cpu", cpu,
         "-m", str(hardware.memory_mib), "-smp", str(hardware.smp),
-        "-device", "VGA", "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci",
+        *(["-device", "VGA"] if hardware.screen else []),
+        "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci",
         "-chardev", f"socket,id=qmp,path={wires.qmp}", "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=console,path={wires.console}", "-serial", "chardev:console",
         "-chardev", f"socket,id=events,path={wires.events}", "-serial", "chardev:events",

@@ -57,8 +57,8 @@ class Timeline:
 
     def add(self, event: Event) -> None:
         """Take one event, unless it was heard before."""
-        # A program that starts again counts from 1 again, at another uptime.
-        key = (event.get("program"), event.get("seq"), event.get("uptime"))
+        # A program that starts again counts from 1 again, at another uptime; another boot is another boot.
+        key = tuple(event.get(name) for name in ("program", "boot", "seq", "uptime"))
         with self._news:
             if key in self._seen:
                 return

@@ -47,6 +47,8 @@ def _changes(name: str, event: dict[str, Any]) -> dict[str, Any]:
         case "error":
             keys = ("code", "title", "detail", "hint", "step", "state")
             return {"error": {key: _text(event, key) for key in keys}, "waiting": ""}
+        case "step.retry":
+            return {"waiting": f"the next try, {_text(event, 'detail')}"}
         case "wait.started":
             return {"waiting": _text(event, "for")}
         case "confirm.asked":

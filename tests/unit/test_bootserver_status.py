@@ -55,6 +55,8 @@ def test_an_error_goes_when_the_node_tries_again(next_event):
 
 def test_waiting_is_shown_until_it_ends():
     assert after(STEP, event(name="wait.started", **{"for": "the network"})).waiting == "the network"
+    again = after(STEP, event(name="step.retry", step="unpack", detail="no answer", attempt=1, seconds=2.0))
+    assert again.waiting == "the next try, no answer"
     asked = after(STEP, event(name="confirm.asked", question="?", disks=[]))
     assert "technician" in asked.waiting
     assert after(event(name="confirm.asked"), event(name="confirm.answered")).waiting == ""

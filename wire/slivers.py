@@ -106,8 +106,8 @@ class Sliver:
 
     @property
     def machine(self) -> str:
-        """The sliver's name as a host: systemd takes no underscore in the name of a machine."""
-        return self.name.replace("_", "-")
+        """The sliver's name as a host."""
+        return machine_name(self.name)
 
     @property
     def ports(self) -> tuple[PortForward, ...]:
@@ -166,6 +166,11 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name of 1 to 32 of a-z 0-9 _ -")
     return name
+
+
+def machine_name(name: str) -> str:
+    """Return a sliver's name as a host: systemd takes no underscore in the name of a machine."""
+    return name.replace("_", "-")
 
 
 def check_image_name(name: str) -> str:

@@ -1,0 +1,63 @@
+"""systemd's units, as backends need them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from host.run import Runner
+
+# Starting may wait for the unit's own time limit, which is the one to end it.
+START_SECONDS = 330.0
+STOP_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """What systemctl shows of a unit."""
+
+    active: str
+    result: str
+    kind: str
+
+    @property
+    def up(self) -> bool:
+        """Whether it runs, or did its work and ended well as a oneshot does."""
+        done = self.kind == "oneshot" and self.active == "inactive" and self.result == "success"
+        return done or self.active in ("active", "activating", "reloading", "refreshing")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.active in ("inactive", "failed", "")
+
+
+def states(run: Runner, units: Sequence[str]) -> dict[str, UnitState]:
+    """Return the state of each unit; one that systemd does not know is inactive."""
+    if not units:
+        return {}
+    shown = run(["systemctl", "show", "--property=Id,ActiveState,Result,Type", "--", *units]).stdout
+    found = {}
+    for block in shown.strip().split("\n\n"):
+        values = dict(line.partition("=")[::2] for line in block.splitlines())
+        state = UnitState(values.get("ActiveState", ""), values.get("Result", ""), values.get("Type", ""))
+        found[values.get("Id", "")] = state
+    return {unit: found.get(unit, UnitState("", "", "")) for unit in units}
+
+
+def start(run: Runner, unit: str) -> None:
+    """Start and wait until it is up. Raises CommandFailed, CommandTimedOut."""
+    # A unit that failed too often too fast is refused otherwise.
+    run(["systemctl", "reset-failed", "--", unit], ok=(0, 1, 5))
+    run(["systemctl", "start", "--", unit], timeout=START_SECONDS)
+
+
+def stop(run: Runner, unit: str) -> None:
+    """Stop and wait until it has ended; also one that does not exist. Raises CommandTimedOut."""
+    run(["systemctl", "stop", "--", unit], timeout=STOP_SECONDS, ok=(0, 5))
+
+
+def last_words(run: Runner, unit: str) -> str:
+    """Return the end of what the unit said in this boot, on one line."""
+    words = ["journalctl", "--boot", "--unit", unit, "--lines=4", "--output=cat", "--no-pager"]
+    return " / ".join(run(words, ok=(0, 1)).stdout.split("\n")).strip(" /")

@@ -18,6 +18,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+_ENVELOPE = {"seq", "time", "uptime", "program", "run", "boot"}
+
 Sink = Callable[["Event"], None]
 
 
@@ -69,7 +71,13 @@ class Events:
             self._sinks.append(sink)
 
     def tell(self, event: str, **data: Any) -> None:
-        """Tell an event to every sink, in order. A sink that fails is dropped, and the log says so."""
+        """Tell an event to every sink, in order. A sink that fails is dropped, and the log says so.
+
+        Raises ValueError for data named like a field that every event has.
+        """
+        taken = _ENVELOPE & data.keys()
+        if taken:
+            raise ValueError(f"event {event}: {', '.join(sorted(taken))} is a field of every event")
         with self._lock:
             self._seq += 1
             now = Event(

@@ -83,11 +83,11 @@ def current(run: Runner) -> NetworkUp | None:
     """Return the interface of the default route, or None."""
     routes = json.loads(run(["ip", "-j", "-4", "route", "show", "default"]).stdout or "[]")
     for route in routes:
-        links = json.loads(run(["ip", "-j", "-4", "addr", "show", "dev", route["dev"]]).stdout)
-        link = next((link for link in links if link.get("addr_info")), None)
-        if link is not None:
-            address = link["addr_info"][0]["local"]
-            return NetworkUp(route["dev"], link["address"].upper(), address, route.get("gateway", ""))
+        # Without -4: with it, ip leaves the MAC address out.
+        for link in json.loads(run(["ip", "-j", "addr", "show", "dev", route["dev"]]).stdout):
+            addresses = [found["local"] for found in link["addr_info"] if found["family"] == "inet"]
+            if addresses:
+                return NetworkUp(route["dev"], link["address"].upper(), addresses[0], route.get("gateway", ""))
     return None
 
 

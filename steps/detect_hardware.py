@@ -30,5 +30,5 @@ class DetectHardware(Step):
         )
         dongle = media.dongle.device if media.dongle is not None else ""
         keys = [f"{found.filename} on {found.device}" for found in media.candidates]
-        host.events.tell("media.found", boot=list(media.boot), keys=keys, dongle=dongle)
+        host.events.tell("media.found", boot_medium=list(media.boot), keys=keys, dongle=dongle)
         return holds(inventory, media)

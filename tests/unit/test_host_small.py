@@ -164,3 +164,8 @@ def test_an_accepted_call_or_a_person_clears_them(boot):
     boot.refusals.cleared()
     boot.refusals.gate()
     assert boot.refusals.count() == 0
+
+
+def test_an_event_cannot_hide_a_field_that_every_event_has():
+    with pytest.raises(ValueError, match="boot is a field"):
+        Events("x").tell("media.found", boot=["/dev/sda"])

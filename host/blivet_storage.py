@@ -1,0 +1,228 @@
+"""Making the layout with blivet: the only file that imports it, and only when something is to be made.
+
+A power cut at any instant leaves disks that carry a claim of this node, or that are as they were, or
+that the configuration names; running again then tears down what does not fit and starts over. Nothing
+on the disks is taken for finished because a record says so: `matches` reads it from the disks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from host import disks, lvm
+from host.run import Runner
+from host.storage import EXTENT_MIB, MIB, VOLUME_GROUP, Layout, LayoutDisk, partition_node
+from wire.errors import CommandError, UnsupportedHardware
+
+log = logging.getLogger(__name__)
+
+_APPEAR_SECONDS = 30.0
+
+
+class VolumeGroupElsewhere(UnsupportedHardware):
+    """A disk that is not in the layout carries a volume group of our name."""
+
+    code = "volume-group-elsewhere"
+    title = f"Another disk carries a volume group named {VOLUME_GROUP}"
+    hint = "Take that disk out, wipe it, or name it as a data disk of this node at the server."
+
+
+class StorageFailed(CommandError):
+    """blivet could not make the layout."""
+
+    code = "storage-failed"
+    title = "The disks could not be given their layout"
+    hint = "Look at the kernel's messages for a failing disk; set the state again to retry."
+
+
+class BlivetStorage:
+    """The disks of this machine."""
+
+    def __init__(self, run: Runner | None = None) -> None:
+        self._run = run or Runner()
+
+    def matches(self, layout: Layout) -> bool:
+        """Say whether the disks have exactly this layout and its claims; changes nothing.
+
+        Raises VolumeGroupElsewhere.
+        """
+        claimed = all(self._claim(disk) == disk.claim for disk in layout.disks)
+        return claimed and self.keeps(layout) and not _missing(layout)
+
+    def keeps(self, layout: Layout) -> bool:
+        """Say whether partitions and volumes are what they shall be; changes nothing.
+
+        Raises VolumeGroupElsewhere.
+        """
+        self._refuse_group_elsewhere(layout)
+        return all(self._partitioned(layout, disk) for disk in layout.disks) and self._volumes_fit(layout)
+
+    def apply(self, layout: Layout) -> None:
+        """Make the disks have this layout, destroying what is on them where it does not fit.
+
+        Raises VolumeGroupElsewhere, DiskBusy, StorageFailed, CommandFailed.
+        """
+        disks.settle(self._run)
+        if self.keeps(layout):
+            for disk in layout.disks:
+                if self._claim(disk) != disk.claim:
+                    disks.renew_claim(self._run, disk)
+            lvm.activate(self._run, VOLUME_GROUP, _members(layout))
+        else:
+            self._make(layout)
+        self._wait_for(layout)
+
+    def activate(self, paths: tuple[str, ...]) -> None:
+        """Make the volumes on these disks, all of them ours, appear in /dev. Writes to no disk.
+
+        A group that also lies on other disks, or lacks one, is left alone, and the log says so.
+        """
+        if not paths:
+            return
+        members = lvm.physical_volumes(self._run, VOLUME_GROUP)
+        if not members or not all(disks.disk_of(node) in paths for node in members):
+            log.warning("not activated: volume group %s on %s", VOLUME_GROUP, sorted(members) or "no disk")
+            return
+        group = lvm.read_group(self._run, VOLUME_GROUP, sorted(members))
+        if group is None or group.incomplete:
+            log.warning("not activated: volume group %s lacks a disk", VOLUME_GROUP)
+            return
+        lvm.activate(self._run, VOLUME_GROUP, sorted(members))
+
+    def _claim(self, disk: LayoutDisk) -> str:
+        table = disks.read_table(self._run, disk.path)
+        return table.guid if table is not None else ""
+
+    def _partitioned(self, layout: Layout, disk: LayoutDisk) -> bool:
+        table = disks.read_table(self._run, disk.path)
+        planned = tuple((part.number, part.start, part.size) for part in layout.partitions(disk))
+        return table is not None and table.kind == "gpt" and table.partitions == planned
+
+    def _volumes_fit(self, layout: Layout) -> bool:
+        members = _members(layout)
+        if not all(Path(node).exists() for node in members):
+            return False
+        if lvm.physical_volumes(self._run, VOLUME_GROUP) != set(members):
+            return False
+        group = lvm.read_group(self._run, VOLUME_GROUP, members)
+        if group is None or group.incomplete or group.free:
+            return False
+        sizes = {volume.name: volume.size for volume in group.volumes}
+        fixed = dict(layout.volumes)
+        if set(sizes) != {"slivers", *fixed} or any(v.segments != "linear" for v in group.volumes):
+            return False
+        home = f"{members[0]}("
+        return all(
+            v.size == fixed[v.name] * MIB and v.devices.startswith(home)
+            for v in group.volumes
+            if v.name in fixed
+        )
+
+    def _refuse_group_elsewhere(self, layout: Layout) -> None:
+        ours = {disk.path for disk in layout.disks}
+        members = lvm.physical_volumes(self._run, VOLUME_GROUP)
+        elsewhere = sorted(node for node in members if disks.disk_of(node) not in ours)
+        if elsewhere:
+            raise VolumeGroupElsewhere(", ".join(elsewhere))
+
+    def _make(self, layout: Layout) -> None:
+        # The old root dies first: a half-made layout must not bring an older installation back to life.
+        root = layout.volume_device("root")
+        if Path(root).exists():
+            disks.zero_start(root)
+        for disk in layout.disks:
+            disks.release(self._run, disk)
+        for disk in layout.disks:
+            disks.claim_and_empty(self._run, disk)
+        for disk in layout.disks:
+            disks.zero(disk, layout.partitions(disk))
+        _make_with_blivet(layout)
+
+    def _wait_for(self, layout: Layout) -> None:
+        deadline = time.monotonic() + _APPEAR_SECONDS
+        disks.settle(self._run)
+        while missing := _missing(layout):
+            if time.monotonic() > deadline:
+                raise StorageFailed(f"waited {_APPEAR_SECONDS:.0f} s for {', '.join(missing)}")
+            time.sleep(0.1)
+            disks.settle(self._run)
+
+
+def _members(layout: Layout) -> tuple[str, ...]:
+    """Return the device nodes of the partitions that make up the volume group."""
+    return tuple(partition_node(disk.path, layout.partitions(disk)[-1].number) for disk in layout.disks)
+
+
+def _missing(layout: Layout) -> list[str]:
+    """Return the device nodes that are not there."""
+    names = ["slivers", *(name for name, _ in layout.volumes)]
+    nodes = [layout.boot_device, *_members(layout), *(layout.volume_device(name) for name in names)]
+    return [node for node in nodes if not Path(node).exists()]
+
+
+def _make_with_blivet(layout: Layout) -> None:
+    """Make partitions and volumes on disks that are empty but for their claims. Raises StorageFailed."""
+    import blivet
+    from blivet.errors import StorageError
+    from blivet.flags import flags
+    from gi.repository import GLib
+
+    # At the level of warnings they complain of every plug-in that the medium leaves out on purpose.
+    for name in ("blivet", "program", "testdata", "dasbus", "py.warnings"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # It would look at its whole call stack, sources included, at every call.
+    flags.debug = False
+    # No list of devices and no copies of metadata: they would be written to RAM and mean nothing.
+    flags.lvm_devices_file = False
+    flags.lvm_metadata_backup = False
+    session = blivet.Blivet()
+    # Nothing else may be written, nor even be looked at.
+    session.exclusive_disks = [Path(disk.path).name for disk in layout.disks]
+    try:
+        session.reset()
+        _create(session, layout)
+    except (StorageError, GLib.GError, OSError) as error:
+        raise StorageFailed(f"{type(error).__name__}: {error}") from None
+
+
+def _create(session: Any, layout: Layout) -> None:
+    from blivet.devices.lvm import LVPVSpec
+    from blivet.partitioning import do_partitioning
+    from blivet.size import Size
+
+    members = [part for disk in layout.disks for part in _partition(session, layout, disk)]
+    do_partitioning(session)
+    group = session.new_vg(name=VOLUME_GROUP, parents=members, pe_size=Size(EXTENT_MIB * MIB))
+    session.create_device(group)
+    for name, mib in layout.volumes:
+        size = Size(mib * MIB)
+        # On the system disk: a data disk that dies must not take the system with it.
+        place = LVPVSpec(members[0], size)
+        session.create_device(session.new_lv(name=name, parents=[group], size=size, pvs=[place]))
+    session.do_it()
+    # Made last, because blivet orders volumes by itself and this one may take extents anywhere.
+    session.create_device(session.new_lv(name="slivers", parents=[group], size=group.free_space))
+    session.do_it()
+
+
+def _partition(session: Any, layout: Layout, disk: LayoutDisk) -> list[Any]:
+    """Plan the partitions of a disk; return the one that becomes a member of the volume group."""
+    device = session.devicetree.get_device_by_path(disk.path)
+    if device is None or device.format.type != "disklabel":
+        raise StorageFailed(f"blivet does not see the partition table on {disk.path}")
+    sector = device.format.parted_device.sectorSize
+    members = []
+    for part in layout.partitions(disk):
+        partition = session.new_partition(
+            fmt_type={"bios": "biosboot", "pv": "lvmpv"}.get(part.name),
+            parents=[device],
+            start=part.start // sector,
+            end=(part.start + part.size) // sector - 1,
+        )
+        session.create_device(partition)
+        if part.name == "pv":
+            members.append(partition)
+    return members

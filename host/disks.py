@@ -1,0 +1,169 @@
+"""Disks before anything is made on them: what uses them, their partition tables, claiming and emptying.
+
+Every function that writes refuses a disk that is in use, because the kernel then refuses to open it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.run import Runner
+from host.storage import CLAIM_MAGIC, MIB, LayoutDisk, PlannedPartition
+from wire.errors import UnsupportedHardware
+
+SYS_BLOCK = Path("/sys/class/block")
+_SETTLE_SECONDS = 60
+_TRIES = 10
+_GPT_SECTORS = 34
+_ZERO_AT_START = 4 * MIB
+_ZERO_AT_END = MIB
+
+
+class DiskBusy(UnsupportedHardware):
+    """Something uses a disk that is to be written."""
+
+    code = "disk-busy"
+    title = "A disk that is to be written is in use"
+    hint = "Look at /proc/mounts, `lsblk` and `dmsetup ls` in debug mode for what uses it."
+
+
+@dataclass(frozen=True)
+class Table:
+    """A partition table: type, GUID, and of each partition number, start and size in bytes."""
+
+    kind: str
+    guid: str
+    partitions: tuple[tuple[int, int, int], ...]
+
+
+def settle(run: Runner) -> None:
+    """Wait until udev has dealt with all changes. Raises CommandFailed after a minute."""
+    run(["udevadm", "settle", f"--timeout={_SETTLE_SECONDS}"], timeout=_SETTLE_SECONDS + 10)
+
+
+def read_table(run: Runner, path: str) -> Table | None:
+    """Return a disk's partition table, None where there is none that can be read."""
+    done = run(["sfdisk", "--json", path], ok=(0, 1))
+    if done.status != 0 or not done.stdout.strip():
+        return None
+    table = json.loads(done.stdout)["partitiontable"]
+    sector = int(table.get("sectorsize", 512))
+    return Table(
+        kind=table["label"],
+        guid=table.get("id", "").lower(),
+        partitions=tuple(
+            (_number(path, entry["node"]), entry["start"] * sector, entry["size"] * sector)
+            for entry in table.get("partitions", [])
+        ),
+    )
+
+
+def disk_of(node: str) -> str:
+    """Return the disk that a partition's node belongs to; a disk belongs to itself."""
+    place = (SYS_BLOCK / Path(node).resolve().name.replace("/", "!")).resolve()
+    whole = place.parent if (place / "partition").exists() else place
+    return f"/dev/{whole.name.replace('!', '/')}"
+
+
+def release(run: Runner, disk: LayoutDisk) -> None:
+    """Take down what the kernel has put together on top of a disk: volumes, mappings, arrays.
+
+    Writes nothing. Raises CommandFailed where something is in use.
+    """
+    place = SYS_BLOCK / Path(disk.path).name
+    for part in (*_partitions(place), place):
+        _release_holders(run, part)
+
+
+def renew_claim(run: Runner, disk: LayoutDisk) -> None:
+    """Give the disk's table the claim, leaving its partitions as they are."""
+    run(["sfdisk", "--lock", "--disk-id", disk.path, disk.claim.upper()])
+
+
+def claim_and_empty(run: Runner, disk: LayoutDisk) -> None:
+    """Give the disk an empty table that carries the claim: the first write to a disk.
+
+    On a disk of ours nothing else is wiped before, because between the two writes a power cut would
+    leave it without a claim.
+    """
+    table = read_table(run, disk.path)
+    ours = table is not None and table.guid.startswith(CLAIM_MAGIC)
+    script = f"label: gpt\nlabel-id: {disk.claim.upper()}\n".encode()
+    wipe = ["--wipe", "never" if ours else "always"]
+    run(["sfdisk", "--lock", "--quiet", "--no-reread", "--force", *wipe, disk.path], input=script)
+    _forget_partitions(run, disk)
+
+
+def zero(disk: LayoutDisk, planned: tuple[PlannedPartition, ...], *, sector: int = 512) -> None:
+    """Wipe what older signatures could be found by, in the gaps and where partitions will begin and end.
+
+    Without it, LVM metadata of an older installation would come back to life with a partition that
+    begins at the same place. Raises DiskBusy.
+    """
+    ranges = [(_GPT_SECTORS * sector, MIB)]
+    for part in planned:
+        end = part.start + part.size
+        ranges += [(part.start, min(end, part.start + _ZERO_AT_START)), (end - _ZERO_AT_END, end)]
+    try:
+        # O_EXCL on a block device: the kernel refuses while it is mounted or part of something.
+        handle = os.open(disk.path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as error:
+        raise DiskBusy(f"{disk.path}: {error.strerror}") from None
+    try:
+        for start, end in ranges:
+            os.pwrite(handle, bytes(end - start), start)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def zero_start(node: str) -> None:
+    """Wipe the signature at the start of a volume, durably."""
+    handle = os.open(node, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(handle, bytes(MIB), 0)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _forget_partitions(run: Runner, disk: LayoutDisk) -> None:
+    """Let the kernel read the empty table; udev may be looking at an old partition for a moment."""
+    place = SYS_BLOCK / Path(disk.path).name
+    for _ in range(_TRIES):
+        settle(run)
+        run(["blockdev", "--rereadpt", disk.path], ok=(0, 1))
+        if not any(_partitions(place)):
+            return
+        time.sleep(0.2)
+    names = ", ".join(part.name for part in _partitions(place))
+    raise DiskBusy(f"{disk.path}: the kernel does not let go of {names}")
+
+
+def _release_holders(run: Runner, place: Path) -> None:
+    for holder in sorted((place / "holders").glob("*")):
+        above = SYS_BLOCK / holder.name
+        if not above.exists():
+            continue  # It stood on two of the disk's partitions and is gone already.
+        for part in _partitions(above):
+            _release_holders(run, part)
+        _release_holders(run, above)
+        if (above / "dm").exists():
+            run(["dmsetup", "remove", "--retry", (above / "dm/name").read_text().strip()])
+        elif (above / "md").exists():
+            run(["mdadm", "--stop", f"/dev/{holder.name}"])
+        else:
+            raise DiskBusy(f"{place.name} is used by {holder.name}")
+
+
+def _partitions(place: Path) -> Iterator[Path]:
+    return (part.parent for part in sorted(place.glob("*/partition")))
+
+
+def _number(path: str, node: str) -> int:
+    return int(node.removeprefix(path).removeprefix("p"))

@@ -114,14 +114,12 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
         "-machine", "q35", "-accel", accel, "-cpu", cpu,
         "-m", str(hardware.memory_mib), "-smp", str(hardware.smp),
         *(["-device", "VGA"] if hardware.screen else []),
-        "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci",
+        "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci", "-device", "virtio-scsi-pci,id=scsi",
         "-chardev", f"socket,id=qmp,path={wires.qmp}", "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=console,path={wires.console}", "-serial", "chardev:console",
         "-chardev", f"socket,id=events,path={wires.events}", "-serial", "chardev:events",
     ]  # fmt: skip
     line += _boot(hardware.boot)
-    if any(disk.bus is Bus.SCSI for disk in hardware.disks):
-        line += ["-device", "virtio-scsi-pci,id=scsi"]
     bootable = isinstance(hardware.boot, FirstDisk)
     for disk in hardware.disks:
         line += _disk(disk, boot_index=0 if bootable and disk is hardware.disks[0] else None)
@@ -142,6 +140,27 @@ def _boot(boot: Boot) -> list[str]:
             return [*drive, "-device", "ide-cd,id=medium,drive=drive-medium,bus=ide.5,bootindex=0"]
         case FirstDisk():
             return []
+
+
+def plug_arguments(disk: Disk) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what `blockdev-add` and `device_add` need to plug a disk into a running machine.
+
+    Only USB and SCSI can be plugged in there.
+    """
+    node = {
+        "driver": disk.format,
+        "node-name": f"node-{disk.name}",
+        "read-only": disk.read_only,
+        "file": {"driver": "file", "filename": str(disk.image), "read-only": disk.read_only},
+    }
+    device: dict[str, object] = {"id": disk.name, "drive": f"node-{disk.name}"}
+    if disk.bus is Bus.USB:
+        device |= {"driver": "usb-storage", "bus": "xhci.0", "removable": disk.removable}
+    else:
+        device |= {"driver": "scsi-hd", "bus": "scsi.0"}
+    if disk.serial:
+        device["serial"] = disk.serial
+    return node, device
 
 
 def _drive(disk: Disk) -> list[str]:

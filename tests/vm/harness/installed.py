@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.vm.harness import media
 from tests.vm.harness.artifacts import SHARED, Artifacts
-from tests.vm.harness.hardware import Boot
 from tests.vm.harness.server import Server
 from tests.vm.harness.shared import once
 from tests.vm.harness.site import NODE, Site, assemble, empty_folders, make_site
@@ -15,7 +14,7 @@ from tests.vm.harness.site import NODE, Site, assemble, empty_folders, make_site
 INSTALL_SECONDS = 600
 
 
-def installed_site(name: str, built: Artifacts, accelerator: str, *, boot: Boot | None = None) -> Site:
+def installed_site(name: str, built: Artifacts, accelerator: str) -> Site:
     """Make a site of its own whose node is installed and whose dongle is warm; intent boot, machine off."""
 
     def install(folder: Path) -> None:
@@ -33,7 +32,7 @@ def installed_site(name: str, built: Artifacts, accelerator: str, *, boot: Boot 
     server.start()
     # The node's key stays; where the server is has changed.
     server.cli("media", "key", NODE, str(folder / "key.img"), "--server", server.url)
-    return assemble(built, server, folder, logs, accelerator, boot=boot, disk_format="qcow2")
+    return assemble(built, server, folder, logs, accelerator, disk_format="qcow2")
 
 
 def _install(target: Path, built: Artifacts, accelerator: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from qemu.qmp import QMPError
 
-from tests.vm.harness.hardware import Hardware, Wires, argv
+from tests.vm.harness.hardware import Disk, Hardware, Wires, argv, plug_arguments
 from tests.vm.harness.qmp import Monitor
 from tests.vm.harness.serial import SerialLine
 from tests.vm.harness.timeline import Event, Timeline
@@ -100,9 +100,22 @@ class Machine:
             self._process.wait(timeout)
             self.cut_power()
 
+    def plug(self, disk: Disk) -> None:
+        """Plug a USB or SCSI disk into the running machine; it is gone again after power_on."""
+        node, device = plug_arguments(disk)
+        self._monitor.execute("blockdev-add", **node)
+        self._monitor.execute("device_add", **device)
+
     def unplug(self, name: str) -> None:
-        """Pull out a USB disk while the machine runs."""
+        """Pull out a USB or SCSI disk while the machine runs."""
         self._monitor.execute("device_del", id=name)
+
+    def written(self, name: str) -> int:
+        """Return how many bytes the machine wrote to a disk since power-on or since it was plugged in."""
+        for device in self._monitor.execute("query-blockstats"):
+            if f"/{name}/" in device.get("qdev", "") + "/" or device.get("device") == f"drive-{name}":
+                return int(device["stats"]["wr_bytes"])
+        raise ValueError(f"the machine has no disk {name}")
 
     def qmp(self, command: str, **arguments: Any) -> Any:
         """Run any other command of QEMU's monitor."""
@@ -118,13 +131,14 @@ class Machine:
             return ""
         return self.console_log.read_text(errors="replace")
 
-    def events(self, name: str | None = None, **wanted: Any) -> list[Event]:
+    def events(self, name: str | None = None, /, **wanted: Any) -> list[Event]:
         """Return the events since power-on; with a name, those that match."""
         return self.timeline.all(name, **wanted)
 
     def wait_event(
         self,
         name: str,
+        /,
         *,
         timeout: float,
         after: Event | None = None,

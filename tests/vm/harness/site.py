@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.vm.harness import media
 from tests.vm.harness.artifacts import BUILD, Artifacts
-from tests.vm.harness.hardware import Boot, Bus, DirectKernel, Disk, Hardware
+from tests.vm.harness.hardware import Bus, DirectKernel, Disk, Hardware
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.server import Follower, Server, last_event_id, published
 from tests.vm.harness.ssh import Shell, free_port, make_key
@@ -104,6 +104,11 @@ class Site:
         self.machine.power_on()
         self._followers.append(Follower(self.server, NODE, self.machine.timeline, after=after))
 
+    def power_cycle(self) -> None:
+        """Cut the power and give it back."""
+        self.machine.cut_power()
+        self.power_on()
+
     def close(self) -> None:
         """Pull all plugs, keep the logs, remove the disks."""
         self._stop_following()
@@ -120,9 +125,7 @@ class Site:
         return next(host for inside, host in self.machine.hardware.forwards if inside == guest)
 
 
-def make_site(
-    name: str, built: Artifacts, accelerator: str, *, state: str = "inst", boot: Boot | None = None
-) -> Site:
+def make_site(name: str, built: Artifacts, accelerator: str, *, state: str = "inst") -> Site:
     """Make a site whose node shall go to `state`, with blank disks; the machine is off, the server on."""
     folder, logs = empty_folders(name)
     server = Server.copied(published(built), folder / "server", logs / "server.log")
@@ -137,7 +140,7 @@ def make_site(
     media.blank(folder / "system.img", 8192)
     media.blank(folder / "data.img", 4096)
     media.ext4(folder / "dongle.img", 1024, "BMCACHE")
-    return assemble(built, server, folder, logs, accelerator, boot=boot)
+    return assemble(built, server, folder, logs, accelerator)
 
 
 def assemble(
@@ -147,7 +150,6 @@ def assemble(
     logs: Path,
     accelerator: str,
     *,
-    boot: Boot | None = None,
     disk_format: str = "raw",
 ) -> Site:
     """Put a machine together from the media that lie in `folder`."""
@@ -158,7 +160,7 @@ def assemble(
         Disk("dongle", folder / "dongle.img", "CACHE01", Bus.USB, removable=True),
     )
     forwards = ((22, free_port()), (SLIVER_PORT, free_port()))
-    hardware = Hardware(boot or direct_kernel(built), disks, forwards=forwards)
+    hardware = Hardware(direct_kernel(built), disks, forwards=forwards)
     machine = Machine(hardware, logs, accelerator)
     return Site(built, server, folder, logs, machine, folder / "technician")
 

@@ -66,7 +66,7 @@ class Timeline:
             self._events.append(event)
             self._news.notify_all()
 
-    def all(self, name: str | None = None, **wanted: Any) -> list[Event]:
+    def all(self, name: str | None = None, /, **wanted: Any) -> list[Event]:
         """Return the events so far, in order of arrival; with a name, those that match."""
         with self._news:
             return [event for event in self._events if name is None or matches(event, name, wanted)]

@@ -50,6 +50,11 @@ class Machine:
         """Return whether the machine has power."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def process(self) -> int | None:
+        """Return QEMU's process id, None while the power is off."""
+        return self._process.pid if self._process is not None else None
+
     def power_on(self) -> None:
         """Press the button. The events of an earlier power-on are forgotten here, not in the files."""
         if self._process is not None:

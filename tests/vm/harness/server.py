@@ -55,6 +55,11 @@ class Server:
         """Return whether the server runs."""
         return self._process is not None
 
+    @property
+    def process(self) -> int | None:
+        """Return the process id, None while the server is stopped."""
+        return self._process.pid if self._process is not None else None
+
     def __enter__(self) -> Self:
         self.start()
         return self

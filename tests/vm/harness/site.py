@@ -109,6 +109,10 @@ class Site:
         self.machine.cut_power()
         self.power_on()
 
+    def processes(self) -> tuple[int, ...]:
+        """Return the process ids of machine and server, as far as they run."""
+        return tuple(number for number in (self.machine.process, self.server.process) if number)
+
     def close(self) -> None:
         """Pull all plugs, keep the logs, remove the disks."""
         self._stop_following()

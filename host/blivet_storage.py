@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,15 @@ class BlivetStorage:
 
         Raises VolumeGroupElsewhere.
         """
-        claimed = all(self._claim(disk) == disk.claim for disk in layout.disks)
-        return claimed and self.keeps(layout) and not _missing(layout)
+        tables = self._tables(layout)
+        return _claimed(layout, tables) and self._fits(layout, tables) and not _missing(layout)
 
     def keeps(self, layout: Layout) -> bool:
         """Say whether partitions and volumes are what they shall be; changes nothing.
 
         Raises VolumeGroupElsewhere.
         """
-        self._refuse_group_elsewhere(layout)
-        return all(self._partitioned(layout, disk) for disk in layout.disks) and self._volumes_fit(layout)
+        return self._fits(layout, self._tables(layout))
 
     def apply(self, layout: Layout) -> None:
         """Make the disks have this layout, destroying what is on them where it does not fit.
@@ -66,9 +66,10 @@ class BlivetStorage:
         Raises VolumeGroupElsewhere, DiskBusy, StorageFailed, CommandFailed.
         """
         disks.settle(self._run)
-        if self.keeps(layout):
-            for disk in layout.disks:
-                if self._claim(disk) != disk.claim:
+        tables = self._tables(layout)
+        if self._fits(layout, tables):
+            for disk, table in zip(layout.disks, tables, strict=True):
+                if table is None or table.guid != disk.claim:
                     disks.renew_claim(self._run, disk)
             lvm.activate(self._run, VOLUME_GROUP, _members(layout))
         else:
@@ -78,34 +79,38 @@ class BlivetStorage:
     def activate(self, paths: tuple[str, ...]) -> None:
         """Make the volumes on these disks, all of them ours, appear in /dev. Writes to no disk.
 
-        A group that also lies on other disks, or lacks one, is left alone, and the log says so.
+        A group that also lies on other disks, or is not whole, is left alone, and the log says so.
         """
         if not paths:
             return
-        members = lvm.physical_volumes(self._run, VOLUME_GROUP)
-        if not members or not all(disks.disk_of(node) in paths for node in members):
-            log.warning("not activated: volume group %s on %s", VOLUME_GROUP, sorted(members) or "no disk")
-            return
-        group = lvm.read_group(self._run, VOLUME_GROUP, sorted(members))
+        try:
+            reason = self._activate(paths)
+        except CommandError as error:
+            # Whoever needs the volumes will say that they are missing; making new ones must stay possible.
+            reason = str(error)
+        if reason:
+            log.warning("volume group %s is not activated: %s", VOLUME_GROUP, reason)
+
+    def _activate(self, paths: tuple[str, ...]) -> str:
+        members = sorted(lvm.physical_volumes(self._run, VOLUME_GROUP))
+        elsewhere = [node for node in members if disks.disk_of(node) not in paths]
+        if elsewhere or not members:
+            return f"it is also on {', '.join(elsewhere)}" if elsewhere else "there is none"
+        group = lvm.read_group(self._run, VOLUME_GROUP, members)
         if group is None or group.incomplete:
-            log.warning("not activated: volume group %s lacks a disk", VOLUME_GROUP)
-            return
-        lvm.activate(self._run, VOLUME_GROUP, sorted(members))
+            return "it is not whole"
+        lvm.activate(self._run, VOLUME_GROUP, members)
+        return ""
 
-    def _claim(self, disk: LayoutDisk) -> str:
-        table = disks.read_table(self._run, disk.path)
-        return table.guid if table is not None else ""
+    def _tables(self, layout: Layout) -> list[disks.Table | None]:
+        return [disks.read_table(self._run, disk.path) for disk in layout.disks]
 
-    def _partitioned(self, layout: Layout, disk: LayoutDisk) -> bool:
-        table = disks.read_table(self._run, disk.path)
-        planned = tuple((part.number, part.start, part.size) for part in layout.partitions(disk))
-        return table is not None and table.kind == "gpt" and table.partitions == planned
-
-    def _volumes_fit(self, layout: Layout) -> bool:
-        members = _members(layout)
-        if not all(Path(node).exists() for node in members):
+    def _fits(self, layout: Layout, tables: Sequence[disks.Table | None]) -> bool:
+        found = self._group_members(layout)
+        if not _partitioned(layout, tables):
             return False
-        if lvm.physical_volumes(self._run, VOLUME_GROUP) != set(members):
+        members = _members(layout)
+        if found != set(members):
             return False
         group = lvm.read_group(self._run, VOLUME_GROUP, members)
         if group is None or group.incomplete or group.free:
@@ -121,12 +126,14 @@ class BlivetStorage:
             if v.name in fixed
         )
 
-    def _refuse_group_elsewhere(self, layout: Layout) -> None:
+    def _group_members(self, layout: Layout) -> frozenset[str]:
+        """Return the members of our volume group. Raises VolumeGroupElsewhere."""
         ours = {disk.path for disk in layout.disks}
         members = lvm.physical_volumes(self._run, VOLUME_GROUP)
         elsewhere = sorted(node for node in members if disks.disk_of(node) not in ours)
         if elsewhere:
             raise VolumeGroupElsewhere(", ".join(elsewhere))
+        return members
 
     def _make(self, layout: Layout) -> None:
         # The old root dies first: a half-made layout must not bring an older installation back to life.
@@ -149,6 +156,19 @@ class BlivetStorage:
                 raise StorageFailed(f"waited {_APPEAR_SECONDS:.0f} s for {', '.join(missing)}")
             time.sleep(0.1)
             disks.settle(self._run)
+
+
+def _claimed(layout: Layout, tables: Sequence[disks.Table | None]) -> bool:
+    pairs = zip(layout.disks, tables, strict=True)
+    return all(table is not None and table.guid == disk.claim for disk, table in pairs)
+
+
+def _partitioned(layout: Layout, tables: Sequence[disks.Table | None]) -> bool:
+    for disk, table in zip(layout.disks, tables, strict=True):
+        planned = tuple((part.number, part.start, part.size) for part in layout.partitions(disk))
+        if table is None or table.kind != "gpt" or table.partitions != planned:
+            return False
+    return True
 
 
 def _members(layout: Layout) -> tuple[str, ...]:

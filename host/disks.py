@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def read_table(run: Runner, path: str) -> Table | None:
         kind=table["label"],
         guid=table.get("id", "").lower(),
         partitions=tuple(
-            (_number(path, entry["node"]), entry["start"] * sector, entry["size"] * sector)
+            (_number(entry["node"]), entry["start"] * sector, entry["size"] * sector)
             for entry in table.get("partitions", [])
         ),
     )
@@ -109,24 +111,26 @@ def zero(disk: LayoutDisk, planned: tuple[PlannedPartition, ...], *, sector: int
     for part in planned:
         end = part.start + part.size
         ranges += [(part.start, min(end, part.start + _ZERO_AT_START)), (end - _ZERO_AT_END, end)]
-    try:
-        # O_EXCL on a block device: the kernel refuses while it is mounted or part of something.
-        handle = os.open(disk.path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC)
-    except OSError as error:
-        raise DiskBusy(f"{disk.path}: {error.strerror}") from None
-    try:
+    with _exclusive(disk.path) as handle:
         for start, end in ranges:
             os.pwrite(handle, bytes(end - start), start)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def zero_start(node: str) -> None:
-    """Wipe the signature at the start of a volume, durably."""
-    handle = os.open(node, os.O_WRONLY | os.O_CLOEXEC)
-    try:
+    """Wipe the signature at the start of a volume, durably. Raises DiskBusy."""
+    with _exclusive(node) as handle:
         os.pwrite(handle, bytes(MIB), 0)
+
+
+@contextmanager
+def _exclusive(node: str) -> Iterator[int]:
+    try:
+        # O_EXCL on a block device: the kernel refuses while it is mounted or part of something.
+        handle = os.open(node, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as error:
+        raise DiskBusy(f"{node}: {error.strerror}") from None
+    try:
+        yield handle
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -165,5 +169,6 @@ def _partitions(place: Path) -> Iterator[Path]:
     return (part.parent for part in sorted(place.glob("*/partition")))
 
 
-def _number(path: str, node: str) -> int:
-    return int(node.removeprefix(path).removeprefix("p"))
+def _number(node: str) -> int:
+    found = re.search(r"\d+$", node)
+    return int(found[0]) if found else 0

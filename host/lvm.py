@@ -26,9 +26,8 @@ class Volume:
 
 @dataclass(frozen=True)
 class Group:
-    """A volume group: its physical volumes' device nodes, its volumes, bytes left, whether one is missing."""
+    """A volume group: its volumes' segments, bytes left, whether a physical volume is missing."""
 
-    members: frozenset[str]
     volumes: tuple[Volume, ...]
     free: int
     incomplete: bool
@@ -44,19 +43,27 @@ def physical_volumes(run: Runner, group: str) -> frozenset[str]:
 
 
 def read_group(run: Runner, group: str, members: Sequence[str]) -> Group | None:
-    """Return the volume group as it stands on these devices alone, None where there is none."""
-    on = ["--devices", ",".join(sorted(members))]
-    found = _report(run, "vgs", "vg", ["vg_name", "vg_free", "vg_missing_pv_count"], on)
+    """Return the volume group as it stands on these devices alone, None where there is none with a volume.
+
+    Two groups of the same name, brought together by moving disks, are no group either.
+    """
+    columns = [
+        "vg_name",
+        "vg_uuid",
+        "vg_free",
+        "vg_missing_pv_count",
+        "lv_name",
+        "lv_size",
+        "segtype",
+        "devices",
+    ]
+    found = _report(run, "lvs", "lv", columns, ["--all", "--devices", ",".join(sorted(members))])
     rows = [row for row in found if row["vg_name"] == group]
-    if len(rows) != 1:
+    if len({row["vg_uuid"] for row in rows}) != 1:
         return None
-    volumes = _report(run, "lvs", "lv", ["vg_name", "lv_name", "lv_size", "segtype", "devices"], ["-a", *on])
     return Group(
-        members=frozenset(members),
         volumes=tuple(
-            Volume(row["lv_name"], int(row["lv_size"]), row["segtype"], row["devices"])
-            for row in volumes
-            if row["vg_name"] == group
+            Volume(row["lv_name"], int(row["lv_size"]), row["segtype"], row["devices"]) for row in rows
         ),
         free=int(rows[0]["vg_free"]),
         incomplete=rows[0]["vg_missing_pv_count"] != "0",

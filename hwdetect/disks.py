@@ -145,7 +145,7 @@ class _Chooser:
     def named(self, name: str, needed_mib: int) -> Disk:
         """Return the disk of that serial number or WWN, whatever is on it."""
         wanted = name.casefold()
-        found = [d for d in self._disks if wanted in (d.serial.casefold(), d.wwn.casefold())]
+        found = [d for d in self._disks if wanted in _names(d)]
         if not found:
             raise DiskNotFound(f"{name}; there are: {_listed(self._disks) or 'no disks'}")
         if len(found) > 1:
@@ -199,6 +199,12 @@ class _Chooser:
         if disk.read_only:
             return "it is write-protected"
         return "it cannot be read" if disk.state is DiskState.UNREADABLE else ""
+
+
+def _names(disk: Disk) -> set[str]:
+    """Return what a configuration may call a disk: serial number, or WWN as udev or as a label has it."""
+    wwn = disk.wwn.casefold()
+    return {disk.serial.casefold(), wwn, wwn.removeprefix("0x")} - {""}
 
 
 def _listed(disks: tuple[Disk, ...] | list[Disk]) -> str:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from host.mounts import mount_table
+from host.mounts import Mount, mount_table
 from host.run import Runner
 from hwdetect import udev
 from hwdetect.content import Contents, DiskState, human_size, inspect
@@ -99,9 +99,9 @@ class Inventory:
 def detect(run: Runner | None = None) -> Inventory:
     """Detect this machine's hardware, changing nothing. Raises CommandFailed."""
     runner = run or Runner()
-    block, net = udev.devices("block"), udev.devices("net")
+    block, net, mounts = udev.devices("block"), udev.devices("net"), mount_table()
     disks = tuple(
-        disk_of(device, _inspect(runner, device), roles_of(device, block))
+        disk_of(device, _inspect(runner, device), roles_of(device, block, mounts))
         for device in block
         if is_disk(device)
     )
@@ -161,13 +161,13 @@ def disk_of(device: Device, contents: Contents, roles: tuple[str, ...] = ()) -> 
     )
 
 
-def roles_of(disk: Device, block: Iterable[Device]) -> tuple[str, ...]:
+def roles_of(disk: Device, block: Iterable[Device], mounts: Iterable[Mount]) -> tuple[str, ...]:
     """Say what a disk is in use for, by the labels on it and by what is mounted from it."""
     parts = [disk, *(device for device in block if device.parent == disk.path)]
     labels = {device.properties.get("ID_FS_LABEL", "") for device in parts}
     roles = {role for label, role in _ROLES.items() if label in labels}
     nodes = {device.node for device in parts}
-    roles |= {f"mounted at {mount.target}" for mount in mount_table() if mount.source in nodes}
+    roles |= {f"mounted at {mount.target}" for mount in mounts if mount.source in nodes}
     return tuple(sorted(roles))
 
 

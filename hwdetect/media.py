@@ -34,7 +34,7 @@ _LOOKING = {
     "vfat": ("ro",),
     "iso9660": ("ro",),
     "exfat": ("ro",),
-    "ext2": ("ro", "noload"),
+    "ext2": ("ro",),
     "ext3": ("ro", "noload"),
     "ext4": ("ro", "noload"),
 }

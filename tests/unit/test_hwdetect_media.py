@@ -1,0 +1,92 @@
+"""Which devices are looked into for a key, and which are the boot medium and the dongle."""
+
+from pathlib import Path
+
+import pytest
+
+from host.mounts import Mount
+from hwdetect import media
+from hwdetect.media import Candidate, Dongle, boot_disks, dongle_of, may_hold_key
+from hwdetect.udev import Device
+
+MIB = 1024 * 1024
+PCI = "/sys/devices/pci0000:00/0000:00:04.0"
+USB = "/sys/devices/pci0000:00/0000:00:05.0/usb2/2-1/2-1:1.0/host2/target2:0:0/2:0:0:0"
+
+
+def device(path, *, size=64 * MIB, fstype="", label="", table="", removable="0", parent=""):
+    said = {"ID_FS_TYPE": fstype, "ID_FS_LABEL": label, "ID_PART_TABLE_UUID": table}
+    name = path.rsplit("/", 1)[1]
+    return Device(
+        path=path,
+        name=name,
+        kind="partition" if parent else "disk",
+        node=f"/dev/{name}",
+        properties={key: value for key, value in said.items() if value},
+        attributes={"size": str(size // 512), "removable": removable},
+        parent=parent,
+    )
+
+
+BIG = 500 * 1024 * MIB
+OURS = "b007b007-0a65-80bc-8c9b-6a237f92cfbb"
+STICK = device(f"{USB}/block/sda", size=BIG, removable="1")
+DISK = device(f"{PCI}/virtio1/block/vda", size=BIG)
+OUR_DISK = device(f"{PCI}/virtio1/block/vda", size=BIG, table=OURS)
+CASES = {
+    "small vfat disk": (device(f"{PCI}/virtio1/block/vda", fstype="vfat"), True),
+    "big vfat disk": (device(f"{PCI}/virtio1/block/vda", size=BIG, fstype="vfat"), False),
+    "big removable disk": (device(f"{PCI}/block/sdb", size=BIG, fstype="ext4", removable="1"), True),
+    "big USB disk": (device(f"{USB}/block/sda", size=BIG, fstype="vfat"), True),
+    "CD": (device(f"{PCI}/ata1/block/sr0", size=BIG, fstype="iso9660", removable="1"), True),
+    "big partition of a stick": (
+        device(f"{STICK.path}/sda1", size=BIG, fstype="vfat", parent=STICK.path),
+        True,
+    ),
+    "small partition of a disk": (device(f"{DISK.path}/vda1", fstype="vfat", parent=DISK.path), True),
+    "our own boot partition": (device(f"{OUR_DISK.path}/vda2", fstype="ext4", parent=OUR_DISK.path), False),
+    "memory card": (device(f"{PCI}/mmc0/block/mmcblk0", size=BIG, fstype="vfat"), True),
+    "volume of LVM": (device("/sys/devices/virtual/block/dm-0", fstype="ext4"), False),
+    "loop device": (device("/sys/devices/virtual/block/loop0", fstype="vfat"), False),
+    "a type that is not mounted without a trace": (
+        device(f"{PCI}/virtio1/block/vda", fstype="xfs"),
+        False,
+    ),
+    "no file system": (device(f"{PCI}/virtio1/block/vda"), False),
+    "drive without a disc": (device(f"{PCI}/ata1/block/sr0", size=0, fstype="iso9660"), False),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_looked_into(name):
+    asked, expected = CASES[name]
+    whole = OUR_DISK if asked.parent == OUR_DISK.path and "our" in name else DISK
+    assert may_hold_key(asked, (STICK, whole, asked)) is expected
+
+
+def test_the_boot_medium_is_known_by_its_mount_and_by_its_name():
+    part = device(f"{STICK.path}/sda1", fstype="iso9660", parent=STICK.path)
+    disc = device(f"{PCI}/ata1/block/sr0", fstype="iso9660", label="BMBOOT")
+    mounts = (Mount("/dev/sda1", Path("/run/live/medium"), "iso9660", ("ro",)),)
+    assert boot_disks((STICK, part, disc), mounts) == ("/dev/sda", "/dev/sr0")
+    assert boot_disks((STICK, part), ()) == ()
+
+
+def test_the_dongle_is_known_by_its_label_and_usb_comes_first():
+    inside = device(f"{PCI}/virtio1/block/vda", fstype="ext4", label="BMCACHE")
+    stick = device(f"{USB}/block/sda", fstype="vfat", label="BMCACHE")
+    assert dongle_of((inside, stick)) == Dongle("/dev/sda", "/dev/sda", "vfat", 64 * MIB)
+    assert dongle_of((inside,)) == Dongle("/dev/vda", "/dev/vda", "ext4", 64 * MIB)
+    on_ours = device(f"{OUR_DISK.path}/vda2", fstype="ext4", label="BMCACHE", parent=OUR_DISK.path)
+    assert dongle_of((OUR_DISK, on_ours)) is None
+    assert dongle_of(()) is None
+
+
+def test_every_candidate_is_listed_and_a_hybrid_image_tells_its_files_once():
+    found = [
+        Candidate("/dev/sda", "/dev/sda", "plnode.txt", "A"),
+        Candidate("/dev/sda1", "/dev/sda", "plnode.txt", "A"),
+        Candidate("/dev/sdb", "/dev/sdb", "plnode.txt", "A"),
+        Candidate("/dev/sdb", "/dev/sdb", "planet.cnf", "B"),
+    ]
+    assert list(media._different(found)) == [found[0], found[2], found[3]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -22,19 +22,24 @@ _LOOKING = ("ro", "noload")
 
 
 def read_installed(run: Runner, path: Path) -> str | None:
-    """Return the text of a file on the installed root volume, None where there is no such thing.
+    """Return the text of a file on the installed root volume, None where there is no such thing."""
+    return read_all_installed(run, (path,))[path]
+
+
+def read_all_installed(run: Runner, paths: Collection[Path]) -> dict[Path, str | None]:
+    """Return the texts of several files on the installed root volume, None for each that is not there.
 
     A volume that is absent, not made yet or damaged has no readable file either; whoever then writes
     to it or needs it meets the reason.
     """
+    nothing: dict[Path, str | None] = dict.fromkeys(paths)
     if not Path(ROOT_DEVICE).exists():
-        return None
+        return nothing
     try:
         with mounted(run, ROOT_DEVICE, fstype="ext4", options=_LOOKING) as root:
-            file = root / path
-            return file.read_text() if file.is_file() else None
+            return {path: (root / path).read_text() if (root / path).is_file() else None for path in paths}
     except CommandFailed:
-        return None
+        return nothing
 
 
 @contextmanager

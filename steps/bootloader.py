@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from host.files import write_atomic
-from host.installed import kernel_versions
+from host.installed import InstalledKernel, kernel_versions, newest_kernel
 from host.run import Runner
 from host.storage import Layout
-from host.target import read_installed, target
+from host.target import BOOT_LABEL, read_installed, target
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails
 
@@ -40,7 +40,8 @@ class Bootloader(Step):
             context.host.run(install, root=root, timeout=SLOW)
             # What the boot medium's GRUB reads and clears to let the disk boot once.
             context.host.run(["grub-editenv", "/boot/grub/bmenv", "create"], root=root)
-            context.host.run(["update-grub"], root=root, timeout=SLOW)
+            kernel = newest_kernel(root, context.facts[NodeDetails].kernel_arguments)
+            write_atomic(root / "boot/grub/grub.cfg", _menu(kernel))
         # Written after the unmount has made the rest durable: /boot is another file system.
         with target(context.host.run) as root:
             write_atomic(root / MARKER, _marker(context))
@@ -56,6 +57,24 @@ def _make_initramfs(run: Runner, root: Path, version: str) -> None:
     # An initramfs half-made before a power cut is deleted first: `-c` refuses to overwrite.
     (root / f"boot/initrd.img-{version}").unlink(missing_ok=True)
     run(["update-initramfs", "-c", "-k", version], root=root, timeout=SLOW)
+
+
+def _menu(kernel: InstalledKernel) -> str:
+    """Return GRUB's menu, with the same arguments that kexec gives the kernel.
+
+    Not update-grub's: it asks every disk of the machine what it holds, and foreign ones are not ours to ask.
+    """
+    return f"""# Written by bootmanager.
+serial --unit=0 --speed=115200
+terminal_input console serial
+terminal_output console serial
+set timeout=1
+search --no-floppy --label {BOOT_LABEL} --set=root
+menuentry "{kernel.version}" {{
+    linux /{kernel.image} {kernel.arguments}
+    initrd /{kernel.initramfs}
+}}
+"""
 
 
 def _marker(context: Context) -> str:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwdetect.inventory import Inventory
-from wire.handoff import PATH as HANDOFF_PATH
-from wire.handoff import Handoff, dump_handoff
-
 from host import network
 from host.files import write_atomic
 from host.target import (
@@ -16,10 +12,13 @@ from host.target import (
     SLIVERS_DEVICE,
     SLIVERS_FOLDER,
     SWAP_DEVICE,
-    read_installed,
+    read_all_installed,
     target,
 )
+from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.handoff import PATH as HANDOFF_PATH
+from wire.handoff import Handoff, dump_handoff
 from wire.messages import NodeDetails
 from wire.nodeconf import NodeConfiguration
 
@@ -38,16 +37,6 @@ COMPRESS=zstd
 COMPRESSLEVEL=1
 """
 
-GRUB = """# Written by bootmanager.
-GRUB_DEFAULT=0
-GRUB_TIMEOUT=1
-GRUB_TERMINAL="console serial"
-GRUB_SERIAL_COMMAND="serial --speed=115200"
-GRUB_DISABLE_OS_PROBER=true
-GRUB_DISABLE_RECOVERY=true
-GRUB_CMDLINE_LINUX="{arguments}"
-"""
-
 
 class Configure(Step):
     """The unpacked system carries this node's configuration."""
@@ -59,8 +48,10 @@ class Configure(Step):
 
     def observe(self, context: Context) -> Observation:
         run = context.host.run
-        missing = [path for path, text in _files(context).items() if read_installed(run, path) != text]
-        if read_installed(run, HOST_KEY) is None:
+        wanted = _files(context)
+        found = read_all_installed(run, (*wanted, HOST_KEY))
+        missing = [path for path, text in wanted.items() if found[path] != text]
+        if found[HOST_KEY] is None:
             missing.append(HOST_KEY)
         if not missing:
             return holds()
@@ -92,7 +83,6 @@ def _files(context: Context) -> dict[Path, str]:
         network.INSTALLED_FOLDER / network.FILE_NAME: network.render(configuration.network),
         Path("etc/initramfs-tools/conf.d/bootmanager"): INITRAMFS,
         Path("etc/initramfs-tools/modules"): _modules(context.facts[Inventory]),
-        Path("etc/default/grub"): GRUB.format(arguments=details.kernel_arguments),
         Path("root/.ssh/authorized_keys"): "".join(f"{key}\n" for key in details.ssh_keys),
         HANDOFF_PATH: dump_handoff(handoff),
     }

@@ -87,7 +87,8 @@ def current(run: Runner) -> NetworkUp | None:
         for link in json.loads(run(["ip", "-j", "addr", "show", "dev", route["dev"]]).stdout):
             addresses = [found["local"] for found in link["addr_info"] if found["family"] == "inet"]
             if addresses:
-                return NetworkUp(route["dev"], link["address"].upper(), addresses[0], route.get("gateway", ""))
+                mac, gateway = link["address"].upper(), route.get("gateway", "")
+                return NetworkUp(route["dev"], mac, addresses[0], gateway)
     return None
 
 

@@ -90,7 +90,7 @@ test-all: test bench ## every test, and the benchmark
 
 .PHONY: bench
 bench: images ## the install phase against a shell script that does the same by hand
-	@$(PYTHON) -m tests.vm.bench
+	@$(PYTHON) -m tests.bench
 
 .PHONY: clean
 clean: ## remove what was made, except downloaded packages and built distributions

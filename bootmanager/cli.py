@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import traceback
 from pathlib import Path
 
 import click
-from host.blivet_storage import BlivetStorage
 
 from bootmanager.engine import Engine
 from bootmanager.machine import State
@@ -16,6 +16,7 @@ from bootmanager.plan import steps_for
 from bootmanager.preview import plan_data, plan_text
 from bootmanager.program import Program
 from bootmanager.view import ConsoleView
+from host.blivet_storage import BlivetStorage
 from host.console import Console
 from host.events import Events, LineFile
 from host.options import Options, load_options
@@ -28,6 +29,7 @@ from wire.structure import unstructure
 
 PROGRAM = "bootmanager"
 UNIT = "bootmanager.service"
+FAULT_PAUSE_SECONDS = 5.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 format_option = click.option(
@@ -84,6 +86,8 @@ def _drive(state: str) -> None:
         except Exception as error:
             logging.getLogger(PROGRAM).exception("a fault in the program")
             cause = InternalError(f"{type(error).__name__}: {error}, at {_place(error)}")
+            # Debug mode itself may be what fails: nobody is helped by a machine that does so without a pause.
+            time.sleep(FAULT_PAUSE_SECONDS)
 
 
 def _place(error: BaseException) -> str:

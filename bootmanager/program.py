@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from host.report import ServerSink
-from hwdetect.inventory import Inventory, describe
-
 from bootmanager.debug import DebugMode
 from bootmanager.engine import Engine
 from bootmanager.machine import NodeMachine, State
@@ -15,7 +12,9 @@ from host.boot import Chain, leave
 from host.mark import NotInstalled, read_mark
 from host.memory import PeakMemory
 from host.ports import Host
+from host.report import ServerSink
 from host.server import ServerClient
+from hwdetect.inventory import Inventory, describe
 from steps.base import Facts, Step
 from wire.errors import BootError, TransientError, TrustError
 from wire.messages import NodeDetails, RunLevel
@@ -34,12 +33,12 @@ class Program:
         self._forced = host.options.state
         self._machine = NodeMachine(self._entered)
         self._debug = DebugMode(self._engine, self._connect)
+        self._debug.listen()
         self._memory = PeakMemory()
+        self._memory.start()
 
     def run(self) -> None:
         """Return when the machine was handed over; every failure leads to debug mode and on from there."""
-        self._debug.listen()
-        self._memory.start()
         while self._machine.state is not State.CHAINED:
             was = self._machine.state
             try:
@@ -59,7 +58,8 @@ class Program:
                 detail=cause.detail,
                 hint=cause.advice,
             )
-            self._machine.fire("fail", str(cause))
+            if was is not State.DBG:
+                self._machine.fire("fail", str(cause))
         self._report_run_level(RunLevel.SAFEBOOT if cause is None else RunLevel.FAILBOOT)
         reason = self._debug.stay(cause, was)
         # The next try starts from nothing: what was true before may be why it failed.

@@ -1,0 +1,171 @@
+"""The life of one boot: which plans run in which order, and what leads to debug mode and out of it."""
+
+from pathlib import Path
+
+import pytest
+
+from bootmanager import program as module
+from bootmanager.machine import State
+from bootmanager.program import Program
+from host.boot import Chain, ChainHow
+from host.console import Console
+from host.events import Events
+from host.http import ServerUnreachable
+from host.mark import Mark, NotInstalled
+from host.options import Options
+from host.ports import Host
+from host.report import ServerSink
+from host.run import Runner
+from host.server import AuthenticationRefused, ServerClient
+from hwdetect.inventory import Inventory
+from steps.base import Effect, Step, holds
+from wire.messages import ImageRef, NodeDetails, TargetState
+from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.session import NodeKey
+
+CONFIGURATION = NodeConfiguration(7, NodeKey(bytes(32)), "http://x", NetworkSettings())
+
+
+class Node:
+    """A program whose plans are replaced by what the test says; records what ran."""
+
+    def __init__(self, monkeypatch, *, wanted="boot", forced="auto", installed_for=None, failures=()):
+        self.wanted, self.failures = wanted, list(failures)
+        self.ran, self.causes, self.told, self.left = [], [], [], []
+        self.calls = []
+        # Facts go by exact class, so the fake is a ServerClient whose one method is replaced.
+        self.client = ServerClient.__new__(ServerClient)
+        self.client.call = lambda method, *params: self.calls.append((method, *params))
+        monkeypatch.setattr(module, "steps_for", lambda state, _: (self.step(state),))
+        monkeypatch.setattr(module, "remember", lambda facts: None)
+        monkeypatch.setattr(module, "describe", lambda inventory: "inventory")
+        monkeypatch.setattr(module, "leave", lambda run, how: self.left.append(how))
+        monkeypatch.setattr(module, "read_mark", lambda run: self.mark(installed_for))
+        monkeypatch.setattr(module.DebugMode, "listen", lambda debug: None)
+        monkeypatch.setattr(module.DebugMode, "stay", lambda debug, cause, was: self.stay(cause, was))
+        monkeypatch.setattr(module.PeakMemory, "start", lambda memory: None)
+        monkeypatch.setattr(module, "FLUSH_SECONDS", 0)
+        monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+        events = Events("bootmanager", (self.told.append,))
+        host = Host(Runner(), None, events, Console([]), Options(state=forced), Path("/nowhere"))
+        self.program = Program(host, ServerSink())
+
+    def mark(self, node_id):
+        if node_id is None:
+            raise NotInstalled("nothing there")
+        return Mark("r1", node_id, (), "")
+
+    def stay(self, cause, was):
+        self.causes.append((cause.code if cause else "", was))
+        if len(self.causes) > 5:
+            raise AssertionError("debug mode again and again")
+        if not self.failures:
+            self.wanted = "boot"
+        return "released"
+
+    def step(self, state):
+        node = self
+
+        class Plan(Step):
+            name = f"plan-{state}"
+            title = "All of a state's steps"
+            effect = Effect.READS
+
+            def observe(self, context):
+                if node.failures and node.failures[0][0] == state:
+                    _, error, facts = node.failures.pop(0)
+                    if facts:
+                        node.program._engine.facts = node.program._engine.facts.plus(*facts)
+                    raise error
+                node.ran.append(str(state))
+                return holds(*node.facts(state))
+
+        return Plan()
+
+    def facts(self, state):
+        if state is State.AUTO:
+            details = NodeDetails(7, "n1", TargetState(self.wanted), "r1", 3, ImageRef("base", "ab"))
+            inventory = Inventory.__new__(Inventory)
+            return (CONFIGURATION, self.client, details, inventory)
+        return (Chain(ChainHow.KEXEC),) if state is State.BOOT else ()
+
+    def run(self):
+        self.program.run()
+        return self.ran
+
+
+def make(monkeypatch, **how):
+    return Node(monkeypatch, **how)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "plans"),
+    [
+        ("boot", ["auto", "boot"]),
+        ("inst", ["auto", "inst", "boot"]),
+        ("rins", ["auto", "rins", "boot"]),
+        # The first "inst" is the plan, looked at and shown before the technician is asked.
+        ("new", ["auto", "inst", "new", "inst", "boot"]),
+        ("dbg", ["auto", "auto", "boot"]),
+    ],
+)
+def test_each_target_state(monkeypatch, wanted, plans):
+    node = make(monkeypatch, wanted=wanted)
+    assert node.run() == plans
+    assert node.left == [ChainHow.KEXEC]
+
+
+def test_a_forced_state_wins_over_the_intent(monkeypatch):
+    assert make(monkeypatch, wanted="boot", forced="rins").run() == ["auto", "rins", "boot"]
+
+
+def test_the_operators_debug_mode_is_no_failure(monkeypatch):
+    node = make(monkeypatch, wanted="dbg")
+    node.run()
+    assert node.causes == [("", State.DBG)]
+    assert ("ReportRunlevel", {"run_level": "safeboot"}) in node.calls
+
+
+@pytest.mark.parametrize("state", [State.AUTO, State.NEW, State.INST, State.RINS, State.BOOT])
+def test_every_failure_leads_to_debug_mode_and_out_of_it(monkeypatch, state):
+    wanted = "inst" if state in (State.AUTO, State.BOOT) else str(state)
+    node = make(monkeypatch, wanted=wanted, failures=[(state, NotInstalled("why"), ())])
+    node.run()
+    assert node.causes == [("not-installed", state)]
+    errors = [event.data for event in node.told if event.event == "error"]
+    assert [error["code"] for error in errors] == ["not-installed"]
+    assert errors[0]["state"] == state
+    assert node.left == [ChainHow.KEXEC]
+
+
+def away(facts=(CONFIGURATION,)):
+    return [(State.AUTO, ServerUnreachable("refused"), facts)] * 4
+
+
+def test_without_its_server_an_installed_node_boots(monkeypatch):
+    node = make(monkeypatch, installed_for=7, failures=away())
+    assert node.run() == ["boot"]
+    assert node.causes == []
+
+
+@pytest.mark.parametrize(
+    ("installed_for", "forced", "facts"),
+    [
+        (None, "auto", (CONFIGURATION,)),
+        (8, "auto", (CONFIGURATION,)),
+        (7, "rins", (CONFIGURATION,)),
+        (7, "auto", ()),
+    ],
+    ids=["nothing installed", "another node's disk", "a reinstallation is wanted", "not known who we are"],
+)
+def test_without_its_server_other_nodes_wait_in_debug_mode(monkeypatch, installed_for, forced, facts):
+    node = make(monkeypatch, installed_for=installed_for, forced=forced, failures=away(facts))
+    node.run()
+    assert node.causes == [("server-unreachable", State.AUTO)]
+
+
+def test_a_refused_node_does_not_boot_alone(monkeypatch):
+    refused = [(State.AUTO, AuthenticationRefused("no"), (CONFIGURATION,))]
+    node = make(monkeypatch, installed_for=7, failures=refused)
+    node.run()
+    assert node.causes == [("authentication-refused", State.AUTO)]

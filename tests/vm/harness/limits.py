@@ -1,6 +1,6 @@
 """How long things may take, in seconds, before a scenario gives up: emulated, two machines at a time."""
 
-BOOT = 300
+BOOT = 420
 """From power-on to the first decision: firmware, kernel, systemd, hardware, check-in."""
 
 INSTALL = 900

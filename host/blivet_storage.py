@@ -136,6 +136,8 @@ class BlivetStorage:
         return members
 
     def _make(self, layout: Layout) -> None:
+        for disk in layout.disks:
+            disks.refuse_in_use(disk)
         # The old root dies first: a half-made layout must not bring an older installation back to life.
         root = layout.volume_device("root")
         if Path(root).exists():

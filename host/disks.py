@@ -72,6 +72,16 @@ def disk_of(node: str) -> str:
     return f"/dev/{whole.name.replace('!', '/')}"
 
 
+def refuse_in_use(disk: LayoutDisk) -> None:
+    """Make sure that nothing on the disk, or on what stands on it, is in use; reads nothing but that.
+
+    Raises DiskBusy.
+    """
+    for leaf in _leaves(SYS_BLOCK / Path(disk.path).name):
+        with _exclusive(f"/dev/{leaf.name.replace('!', '/')}", os.O_RDONLY):
+            pass
+
+
 def release(run: Runner, disk: LayoutDisk) -> None:
     """Take down what the kernel has put together on top of a disk: volumes, mappings, arrays.
 
@@ -123,10 +133,10 @@ def zero_start(node: str) -> None:
 
 
 @contextmanager
-def _exclusive(node: str) -> Iterator[int]:
+def _exclusive(node: str, mode: int = os.O_WRONLY) -> Iterator[int]:
     try:
         # O_EXCL on a block device: the kernel refuses while it is mounted or part of something.
-        handle = os.open(node, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC)
+        handle = os.open(node, mode | os.O_EXCL | os.O_CLOEXEC)
     except OSError as error:
         raise DiskBusy(f"{node}: {error.strerror}") from None
     try:
@@ -147,6 +157,15 @@ def _forget_partitions(run: Runner, disk: LayoutDisk) -> None:
         time.sleep(0.2)
     names = ", ".join(part.name for part in _partitions(place))
     raise DiskBusy(f"{disk.path}: the kernel does not let go of {names}")
+
+
+def _leaves(place: Path) -> Iterator[Path]:
+    """Yield what nothing else stands on: partitions, volumes, or the device itself."""
+    above = [*_partitions(place), *(SYS_BLOCK / path.name for path in (place / "holders").glob("*"))]
+    for one in above:
+        yield from _leaves(one)
+    if not above:
+        yield place
 
 
 def _release_holders(run: Runner, place: Path) -> None:

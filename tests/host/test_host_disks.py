@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from host.disks import DiskBusy, read_table, renew_claim, zero, zero_start
+from host.disks import DiskBusy, read_table, refuse_in_use, renew_claim, zero, zero_start
 from host.run import Runner
 from host.storage import MIB, DiskRole, Layout, LayoutDisk, claim_guid
 
@@ -61,9 +61,12 @@ def test_a_disk_in_use_is_not_written(node, tmp_path):
             zero(plan.system, plan.partitions(plan.system))
         with pytest.raises(DiskBusy, match=node):
             zero_start(node)
+        with pytest.raises(DiskBusy, match=node):
+            refuse_in_use(plan.system)
     finally:
         command("umount", folder)
     assert "ext4" in command("blkid", "-p", node)
+    refuse_in_use(plan.system)
 
 
 def test_a_claim_is_renewed_and_the_partitions_stay(node):

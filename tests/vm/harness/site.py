@@ -19,14 +19,14 @@ SLIVER = "web"
 SLIVER_PORT = 8080
 ANSWER = "the sliver answers"
 SERVICE = "beacon"
-# What build/iso/grub.cfg passes, but for the medium's name; mitigations cost a tenth under emulation.
-_ARGUMENTS = (
-    "boot=live live-media=/dev/disk/by-label/BMBOOT nopersistence noeject panic=60 console=tty0 "
-    "console=ttyS0,115200 quiet loglevel=4 systemd.show_status=false init_on_alloc=0 mitigations=off bm.events=/dev/ttyS1"
-)
 _CONSOLE = "console=tty0 console=ttyS0,115200"
 # Without hardware virtualization these two defences are half of the time that a guest takes to start.
-FAST = "init_on_alloc=0 mitigations=off"
+_FAST = "init_on_alloc=0 mitigations=off"
+# What build/iso/grub.cfg passes, but for the medium's name.
+_ARGUMENTS = (
+    "boot=live live-media=/dev/disk/by-label/BMBOOT nopersistence noeject panic=60 quiet loglevel=4 "
+    f"systemd.show_status=false {_CONSOLE} {_FAST} bm.events=/dev/ttyS1"
+)
 _INITSCRIPT = f"""#!/bin/sh
 mkdir -p /srv/www
 echo '{ANSWER}' > /srv/www/index.html
@@ -140,7 +140,7 @@ def make_site(name: str, built: Artifacts, accelerator: str, *, state: str = "in
     technician = make_key(folder)
     server.cli(
         "node", "add", NODE, "--state", state, "--system-disk", "SYSTEM01", "--image", "sliver",
-        "--kernel-arguments", f"{_CONSOLE} {FAST}",
+        "--kernel-arguments", f"{_CONSOLE} {_FAST}",
         "--ssh-key", f"{technician}.pub",
     )  # fmt: skip
     give_roles(server, folder, technician)

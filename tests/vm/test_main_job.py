@@ -3,6 +3,7 @@
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
 from tests.vm.harness.expect import assert_node_is_up, network_bytes
+from tests.vm.harness.leaks import holders, node_key
 from tests.vm.harness.site import NODE
 
 
@@ -33,3 +34,8 @@ def test_blank_machine_becomes_a_node_and_reinstalls_from_its_dongle(new_site: M
     assert network_bytes(machine) == 0
     assert server.node(NODE)["boot_state"] == "boot"
     assert server.node(NODE)["run_id"] != first_run
+
+    machine.cut_power()
+    key = node_key(site.key)
+    assert holders(key, [site.key]) == [site.key]
+    assert holders(key, [site.system, site.data, site.dongle, site.logs, server.folder]) == []

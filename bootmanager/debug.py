@@ -34,6 +34,8 @@ class DebugMode:
         self._engine = engine
         self._asked = asked
         self._person = threading.Event()
+        self._shown = ("", "")
+        self._where: tuple[str, ...] = ()
 
     def listen(self) -> None:
         """Let `bootmanager retry` end a stay."""
@@ -51,7 +53,7 @@ class DebugMode:
                 self._forget_refusals()
                 return "a person asked for another try"
             seconds = min(seconds * 2, LONGEST_SECONDS)
-            found = self._ask()
+            found = self._ask(was)
             if found is None:
                 continue
             if details is None:
@@ -59,8 +61,8 @@ class DebugMode:
             if found.generation != details.generation and found.boot_state is not TargetState.DBG:
                 return f"the operator asked for {found.boot_state}"
 
-    def _ask(self) -> NodeDetails | None:
-        """Check in quietly, by the same steps as at the start."""
+    def _ask(self, was: State) -> NodeDetails | None:
+        """Check in quietly, by the same steps as at the start; say so when something else stops it now."""
         engine = Engine(replace(self._engine.host, events=Events("bootmanager")))
         try:
             engine.execute(steps_for(State.AUTO))
@@ -68,6 +70,10 @@ class DebugMode:
             return None
         except BootError as error:
             self._engine.host.events.tell("debug.asked", code=error.code, detail=error.detail)
+            if (error.code, error.detail) != self._shown:
+                # Somebody is at the machine and has changed something: another stick, another cable.
+                self._shown = (error.code, error.detail)
+                self._engine.host.console.say(error_screen(state=was, cause=error, where=self._where))
             return None
         self._asked(engine)
         return engine.facts[NodeDetails]
@@ -86,7 +92,9 @@ class DebugMode:
             where.append(f"No ssh      : {error}")
         where.append("Go on       : set a state at the server, or run `bootmanager retry` here")
         host.events.tell("debug.entered", was=str(was), code=cause.code if cause else "", hints=where)
-        host.console.say(error_screen(state=was, cause=cause, where=tuple(where)))
+        self._shown = (cause.code, cause.detail) if cause else ("", "")
+        self._where = tuple(where)
+        host.console.say(error_screen(state=was, cause=cause, where=self._where))
 
     def _forget_refusals(self) -> None:
         journal = self._engine.facts.get(Journal)

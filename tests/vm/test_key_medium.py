@@ -43,6 +43,7 @@ def test_technician_tries_one_stick_after_another(new_site: MakeSite) -> None:
         "debug.asked", code="conflicting-configurations", timeout=limits.SOON, errors=errors
     )
     assert asked["detail"].count("plnode.txt") == 2, asked
+    assert asked["detail"] in machine.console()
     assert not any(text in machine.console() for text in good.split('"') if len(text) > 40), "key on console"
 
     machine.unplug("other")

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.vm.harness.accelerator import accelerator
 from tests.vm.harness.artifacts import BUILD, Artifacts, artifacts
-from tests.vm.harness.installed import installed_site
+from tests.vm.harness.installed import MainJob, installed_site
+from tests.vm.harness.installed import main_job as done_main_job
 from tests.vm.harness.site import Site, make_site
 
 MakeSite = Callable[..., Site]
+HERE = Path(__file__).parent
+LONGEST = ["test_main_job", "test_power", "test_hardware", "test_server"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here, so that `-m "not vm"` leaves them out."""
+    """Mark every test here, so that `-m "not vm"` leaves them out; the longest begin first."""
     for item in items:
-        item.add_marker(pytest.mark.vm)
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.vm)
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +40,12 @@ def built() -> Artifacts:
 def accel() -> str:
     """kvm or tcg."""
     return accelerator(BUILD)
+
+
+@pytest.fixture(scope="session")
+def main_job(built: Artifacts, accel: str) -> MainJob:
+    """The one real installation of this test run, as it went."""
+    return done_main_job(built, accel)
 
 
 @pytest.fixture

@@ -37,10 +37,15 @@ class Artifacts:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def run_name() -> str:
+    """Return what is the same for all workers of one test run, and different in the next."""
+    return os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+
+
 def artifacts() -> Artifacts:
     """Return what was built; builds what is missing or was made from other sources first."""
     SHARED.mkdir(parents=True, exist_ok=True)
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    run = run_name()
     done = SHARED / "images-checked"
     with FileLock(SHARED / "images.lock"):
         # Looking whether all is up to date takes seconds: once for all workers of a run.

@@ -1,26 +1,56 @@
-"""An installed node, made once by a real installation and then the starting point of many scenarios."""
+"""The main job, done once by whichever worker comes first: a blank machine becomes a node.
+
+What happened is kept for the test that judges it, the disks are the start of every scenario that needs an
+installed node. Done anew in each test run: it depends on more than the built images.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.vm.harness import media
-from tests.vm.harness.artifacts import SHARED, Artifacts
+from tests.vm.harness import limits, media
+from tests.vm.harness.artifacts import SHARED, Artifacts, run_name
+from tests.vm.harness.expect import assert_node_is_up
 from tests.vm.harness.server import Server
 from tests.vm.harness.shared import once
 from tests.vm.harness.site import NODE, Site, assemble, empty_folders, make_site
+from tests.vm.harness.timeline import Event
 
-INSTALL_SECONDS = 600
+_RECORD = "record.json"
+_IMAGES = ("system.img", "data.img", "dongle.img", "key.img")
+
+
+@dataclass(frozen=True)
+class MainJob:
+    """The installation as it went: all events, what the server knew at the end, what the node's tools said.
+
+    `folder` holds the disks of the node, which was shut down properly, and `server` in it its server's state.
+    """
+
+    folder: Path
+    events: list[Event]
+    node: dict[str, Any]
+    said: dict[str, str]
+
+    def told(self, name: str, **wanted: Any) -> list[Event]:
+        """Return the events of that name with these values."""
+        named = (event for event in self.events if event["event"] == name)
+        return [event for event in named if all(event.get(key) == value for key, value in wanted.items())]
+
+
+def main_job(built: Artifacts, accelerator: str) -> MainJob:
+    """Return the main job of this test run, which is done now if it was not yet."""
+    folder = once(SHARED, f"installed-{run_name()}", lambda target: _install(target, built, accelerator))
+    return MainJob(folder, **json.loads((folder / _RECORD).read_text()))
 
 
 def installed_site(name: str, built: Artifacts, accelerator: str) -> Site:
     """Make a site of its own whose node is installed and whose dongle is warm; intent boot, machine off."""
-
-    def install(folder: Path) -> None:
-        _install(folder, built, accelerator)
-
-    origin = once(SHARED, f"installed-{built.key}", install)
+    origin = main_job(built, accelerator).folder
     folder, logs = empty_folders(name)
     for disk in ("system", "data"):
         media.layered(folder / f"{disk}.img", origin / f"{disk}.img", "raw")
@@ -36,13 +66,33 @@ def installed_site(name: str, built: Artifacts, accelerator: str) -> Site:
 
 
 def _install(target: Path, built: Artifacts, accelerator: str) -> None:
-    site = make_site("installed", built, accelerator)
+    site = make_site("main-job", built, accelerator)
+    machine = site.machine
     try:
         site.power_on()
-        site.machine.wait_event("chain.started", timeout=INSTALL_SECONDS)
-        site.machine.cut_power()
+        machine.wait_event("state.entered", state="inst", timeout=limits.BOOT)
+        machine.wait_event("chain.started", timeout=limits.INSTALL)
+        assert_node_is_up(site)
+        said = {
+            "volumes": site.shell.output("lvs --noheadings -o lv_name bmnode"),
+            "physical": site.shell.output("pvs --noheadings -o pv_name"),
+            "mounts": site.shell.output("findmnt -n -o TARGET,SOURCE --real"),
+            "swap": site.shell.output("swapon --show --noheadings"),
+        }
+        record = {"events": machine.events(), "node": site.server.node(NODE), "said": said}
+        site.shell.run("systemctl poweroff")
+        machine.wait_off(limits.SOON)
         site.server.stop()
-        for file in ("system.img", "data.img", "dongle.img", "technician", "technician.pub", "server"):
+        (target / _RECORD).write_text(json.dumps(record))
+        for file in (
+            "system.img",
+            "data.img",
+            "dongle.img",
+            "key.img",
+            "technician",
+            "technician.pub",
+            "server",
+        ):
             shutil.move(site.folder / file, target / file)
     finally:
         site.close()

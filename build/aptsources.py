@@ -1,7 +1,8 @@
 """Debian 13's package sources, derived from the package sources of the machine that builds.
 
-No mirror is named anywhere: what this machine installs from is asked of apt (so that mirrors, snapshots, proxies and
-local copies all work), its release is exchanged for Debian 13, and what does not answer for Debian 13 is left out.
+No mirror is named anywhere: what this machine installs from is asked of apt (so that mirrors, snapshots,
+proxies and local copies all work), its release is exchanged for Debian 13, and what does not answer for
+Debian 13 is left out.
 """
 
 from __future__ import annotations

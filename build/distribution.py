@@ -32,6 +32,7 @@ EXCLUDED = [
     "/usr/share/locale/*",
     "/usr/share/lintian/*",
     "/usr/share/i18n/locales/*",
+    "/usr/share/zsh/*",
     *(
         f"/usr/lib/modules/*/kernel/{folder}/*"
         for folder in ("sound", "drivers/media", "drivers/gpu/drm/amd", "drivers/gpu/drm/i915")
@@ -109,10 +110,10 @@ class Distribution:
         run(["cp", "-a", "--no-preserve=ownership", f"{layer}/.", str(tree)], root=True)
 
     def _cache_hooks(self) -> list[str]:
-        """Hard links between one package cache and the tree's: nothing is downloaded twice, nothing copied."""
-        cache = _quoted(PACKAGE_CACHE)
-        fill = f'mkdir -p "$1"/var/cache/apt/archives; find {cache} -name "*.deb" -exec ln -t "$1"/var/cache/apt/archives {{}} +'
-        keep = f'find "$1"/var/cache/apt/archives -maxdepth 1 -name "*.deb" -exec cp -nl -t {cache} {{}} +'
+        """Hard links between one package cache and the tree's: nothing downloaded twice, nothing copied."""
+        cache, archives = _quoted(PACKAGE_CACHE), '"$1"/var/cache/apt/archives'
+        fill = f'mkdir -p {archives}; find {cache} -name "*.deb" -exec ln -t {archives} {{}} +'
+        keep = f'find {archives} -maxdepth 1 -name "*.deb" -exec cp -nl -t {cache} {{}} +'
         return [
             "--skip=download/empty,essential/unlink",
             f"--setup-hook={fill}",

@@ -51,9 +51,9 @@ def install_wheel(wheel: Path, tree: Path) -> None:
 
 
 def compile_for(distribution: Path, tree: Path) -> None:
-    """Byte code for what `tree` has in dist-packages, by the Python of a distribution (a squashfs or a folder).
+    """Byte code for the dist-packages of `tree`, by the Python of a distribution (a squashfs or a folder).
 
-    The building machine's Python may be another version, and a node that compiles at each boot boots seconds later.
+    The building machine's Python may be another version, and what is compiled at each boot delays each boot.
     The mounts vanish with their namespace.
     """
     system, site = shlex.quote(str(distribution)), shlex.quote(str(tree / SITE))

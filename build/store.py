@@ -1,8 +1,8 @@
 """Artifacts kept by content: built once, found again by the hash of everything they are made from.
 
-``.build/images/<name>/<key>/<files>`` holds what a recipe made; ``.build/images/index.json`` maps each artifact's
-file name to its path (relative to ``.build/images``), size in bytes, sha256 and key. A folder appears by a rename when
-it is complete, so an interrupted build leaves nothing that looks finished.
+``.build/images/<name>/<key>/<files>`` holds what a recipe made; ``.build/images/index.json`` maps each
+artifact's file name to its path (relative to ``.build/images``), size in bytes, sha256 and key. A folder
+appears by a rename when it is complete, so an interrupted build leaves nothing that looks finished.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _facts(path: Path) -> dict[str, int | str]:
 
 
 def write_index(folders: list[Path]) -> None:
-    """Publish the artifacts of these folders in index.json, replaced as a whole, and drop what they replace."""
+    """Publish these folders' artifacts in index.json, replaced as a whole, and drop what they replace."""
     index = {
         file: {"path": str((folder / file).relative_to(IMAGES)), "key": folder.name, **facts}
         for folder in folders

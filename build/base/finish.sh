@@ -1,8 +1,11 @@
 # The node's network is systemd's; who it is and what it runs is written when it is installed.
 in_tree systemctl --quiet enable systemd-networkd.service systemd-resolved.service ssh.service lvm2-monitor.service
+in_tree systemctl --quiet set-default multi-user.target
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
 mkdir -p "$tree/var/lib/machines"
 chmod 0700 "$tree/var/lib/machines"
-# A node is updated by images, and its clock is set by what its server signed.
-in_tree systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-    e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service.d 2>/dev/null || true
+
+# A node is updated by images; it has no package manager's daily work and no snapshots to scrub.
+in_tree systemctl --quiet mask dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service systemd-pstore.service \
+    systemd-networkd-wait-online.service
+up_to_date

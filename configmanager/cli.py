@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,7 @@ def run() -> None:
         _tell(events, error)
         raise
     except Exception as error:
-        _tell(events, InternalError(f"{type(error).__name__}: {error}"))
+        _tell(events, InternalError(f"{type(error).__name__}: {error}, at {_place(error)}"))
         raise
     finally:
         sink.flush(FLUSH_SECONDS)
@@ -176,6 +177,11 @@ def _record() -> NodeSlivers:
     if record is None:
         raise click.ClickException("there is no configuration from the server yet")
     return unexpired(record, time.time())
+
+
+def _place(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _tell(events: Events, error: BootError) -> None:

@@ -82,6 +82,8 @@ class Manager:
             failed: list[Failure] = []
             if desired is not None and (answered or time.monotonic() - started > PATIENCE_SECONDS):
                 failed = self.converge(desired)
+                if self._stopping:
+                    return  # The pass was cut short, so nothing follows from it.
                 self._report(RunLevel.FAILBOOT if failed else RunLevel.BOOT, answered)
             failed_passes = failed_passes + 1 if failed else 0
             self._wake.wait(pause(outages, failed_passes))

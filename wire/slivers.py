@@ -21,6 +21,8 @@ _IMAGE = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_./:-]{1,64}")
 _PORT = re.compile(r"(tcp|udp):([0-9]{1,5}):([0-9]{1,5})")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+# Ports of the node itself: ssh and its address by DHCP.
+NODE_PORTS = (("tcp", 22), ("udp", 68))
 MAXIMUM_SCRIPT = 256 * 1024
 PORTS_TAG = "ports"
 INITSCRIPT_TAG = "initscript_code"
@@ -73,6 +75,8 @@ class PortForward:
         found = _PORT.fullmatch(text)
         if not found or not all(0 < int(number) < 65536 for number in found.groups()[1:]):
             raise ValueError(f"port {text!r} is not of the form tcp:8080:80")
+        if (found[1], int(found[2])) in NODE_PORTS:
+            raise ValueError(f"port {text!r} is the node's own")
         return cls(found[1], int(found[2]), int(found[3]))
 
     def __str__(self) -> str:

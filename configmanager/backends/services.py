@@ -57,11 +57,11 @@ class Services(Backend):
         file = self.node.root / FOLDER / unit
         units.stop(self.node.run, unit)
         if file.exists():
-            self.node.run(["systemctl", "--quiet", "disable", "--", unit])
+            self.node.run(["systemctl", "--quiet", "--no-reload", "disable", "--", unit])
             file.unlink()
             sync_folder(file.parent)
         self.node.run(["systemctl", "daemon-reload"])
-        self.node.run(["systemctl", "reset-failed", "--", unit], ok=(0, 1, 5))
+        units.forget_failure(self.node.run, unit)
         self.node.events.tell("service.removed", name=name)
 
     def _write(self, service: NodeService) -> None:
@@ -69,8 +69,8 @@ class Services(Backend):
         # What the old text says about stopping must still be known when it is stopped.
         units.stop(self.node.run, unit)
         write_atomic(self.node.root / FOLDER / unit, service.unit)
+        self.node.run(["systemctl", "--quiet", "--no-reload", "enable", "--", unit])
         self.node.run(["systemctl", "daemon-reload"])
-        self.node.run(["systemctl", "--quiet", "enable", "--", unit])
 
     def _start(self, service: NodeService) -> None:
         unit = _unit(service.name)

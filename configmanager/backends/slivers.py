@@ -102,7 +102,7 @@ class Slivers(Backend):
         if not self._tree(made.machine).exists():
             made = self._unpack(desired, sliver, made)
         start_digest = sliver_files.start_digest(sliver)
-        if made.start_digest != start_digest:
+        if made.start_digest != start_digest or not self._whole(made):
             units.stop(self.node.run, _unit(made.machine))
             self._write(sliver, made)
         write_inside(self._tree(made.machine), sliver_files.keys_file(sliver))
@@ -114,17 +114,18 @@ class Slivers(Backend):
         if made is None:
             return
         units.stop(self.node.run, _unit(made.machine))
-        state = units.states(self.node.run, [_unit(made.machine)])[_unit(made.machine)]
+        state = units.state(self.node.run, _unit(made.machine))
         if not state.stopped:
             raise SliverFailed(f"{name} does not end: it is {state.active}")
-        (self.node.root / SETTINGS / f"{made.machine}.nspawn").unlink(missing_ok=True)
-        self.node.run(["systemctl", "reset-failed", "--", _unit(made.machine)], ok=(0, 1, 5))
         tree = self._tree(made.machine)
+        self._refuse_mounts(tree)
+        (self.node.root / SETTINGS / f"{made.machine}.nspawn").unlink(missing_ok=True)
+        units.forget_failure(self.node.run, _unit(made.machine))
+        self._remove_beside(made.machine)
         if tree.exists():
-            self._refuse_mounts(tree)
             # Renamed first, so that what is left of it after a power cut never looks like a sliver.
             tree.rename(self._beside(made.machine))
-        self._remove_beside(made.machine)
+            self._remove_beside(made.machine)
         self._record(name).unlink(missing_ok=True)
         sync_folder(self.node.root / RECORDS)
         self.node.events.tell("sliver.removed", name=name)
@@ -191,8 +192,6 @@ class Slivers(Backend):
 
     def _start(self, made: Made) -> None:
         unit = _unit(made.machine)
-        if units.states(self.node.run, [unit])[unit].active == "active":
-            return
         try:
             units.start(self.node.run, unit)
         except (CommandFailed, CommandTimedOut):

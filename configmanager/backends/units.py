@@ -45,16 +45,30 @@ def states(run: Runner, units: Sequence[str]) -> dict[str, UnitState]:
     return {unit: found.get(unit, UnitState("", "", "")) for unit in units}
 
 
+def state(run: Runner, unit: str) -> UnitState:
+    """Return the state of one unit."""
+    return states(run, [unit])[unit]
+
+
 def start(run: Runner, unit: str) -> None:
-    """Start and wait until it is up. Raises CommandFailed, CommandTimedOut."""
-    # A unit that failed too often too fast is refused otherwise.
-    run(["systemctl", "reset-failed", "--", unit], ok=(0, 1, 5))
+    """Start and wait until it is up; one that is up stays so. Raises CommandFailed, CommandTimedOut."""
+    before = state(run, unit).active
+    if before == "active":
+        return
+    if before == "failed":
+        forget_failure(run, unit)
     run(["systemctl", "start", "--", unit], timeout=START_SECONDS)
 
 
 def stop(run: Runner, unit: str) -> None:
     """Stop and wait until it has ended; also one that does not exist. Raises CommandTimedOut."""
-    run(["systemctl", "stop", "--", unit], timeout=STOP_SECONDS, ok=(0, 5))
+    if not state(run, unit).stopped:
+        run(["systemctl", "stop", "--", unit], timeout=STOP_SECONDS, ok=(0, 5))
+
+
+def forget_failure(run: Runner, unit: str) -> None:
+    """Let systemd forget that it failed, and how often: it refuses a start otherwise."""
+    run(["systemctl", "reset-failed", "--", unit], ok=(0, 1, 5))
 
 
 def last_words(run: Runner, unit: str) -> str:

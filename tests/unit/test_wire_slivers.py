@@ -74,6 +74,7 @@ def test_names_that_could_leave_their_folder_are_refused(name: str) -> None:
         {"attributes": [{"tagname": "ports", "value": "tcp:0:80"}]},
         {"attributes": [{"tagname": "ports", "value": "tcp:80:65536"}]},
         {"attributes": [{"tagname": "ports", "value": "sctp:80:80"}]},
+        {"attributes": [{"tagname": "ports", "value": "tcp:22:22"}]},
         {"attributes": [{"tagname": "ports", "value": "tcp:80:80\nBind=/"}]},
         {"attributes": [{"tagname": "a\nb", "value": ""}]},
         {"keys": [{"key_type": "ssh", "key": "ssh-rsa A\nssh-rsa B"}]},

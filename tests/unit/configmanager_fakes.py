@@ -1,0 +1,89 @@
+"""A node without processes: systemctl as a table of units, images as folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configmanager.backends.base import Node
+from host.events import Event, Events
+from host.run import CommandFailed, Completed, Runner
+from wire.messages import ImageRef
+
+
+class FakeRunner(Runner):
+    """Knows systemctl, journalctl, sync and rm; keeps every argv. Units in `broken` do not start."""
+
+    def __init__(self) -> None:
+        self.argvs: list[list[str]] = []
+        self.active: dict[str, str] = {}
+        self.broken: set[str] = set()
+
+    def __call__(self, argv: Sequence[Any], **_: Any) -> Completed:
+        words = [str(word) for word in argv]
+        self.argvs.append(words)
+        stdout = ""
+        if words[0] == "systemctl":
+            stdout = self._systemctl(words)
+        elif words[0] == "rm":
+            _remove(Path(words[-1]))
+        elif words[0] == "journalctl":
+            stdout = "out of luck\n"
+        return Completed(tuple(words), 0, stdout, "", 0.0)
+
+    def _systemctl(self, words: list[str]) -> str:
+        verb = next(word for word in words[1:] if not word.startswith("-"))
+        units = words[words.index("--") + 1 :] if "--" in words else []
+        if verb == "show":
+            return "\n".join(
+                f"Type=notify\nResult=success\nId={unit}\nActiveState={self.active.get(unit, 'inactive')}\n"
+                for unit in units
+            )
+        for unit in units:
+            if verb == "start" and unit in self.broken:
+                self.active[unit] = "failed"
+                raise CommandFailed(words, 1, "")
+            if verb in ("start", "stop"):
+                self.active[unit] = "active" if verb == "start" else "inactive"
+        return ""
+
+    def verbs(self) -> list[str]:
+        """What was changed by systemctl, as "verb unit"."""
+        quiet = [[word for word in words if not word.startswith("-")] for words in self.argvs]
+        return [" ".join(words[1:]) for words in quiet if words[0] == "systemctl" and words[1] != "show"]
+
+
+class FakeNode:
+    """A node below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.runner = FakeRunner()
+        self.told: list[Event] = []
+        self.unpacked: list[str] = []
+        self.fail_unpack: Exception | None = None
+        self.node = Node(self.runner, Events("test", (self.told.append,)), self._unpack, root)
+        self.root = root
+
+    def _unpack(self, ref: ImageRef, target: Path) -> None:
+        assert target.is_dir()
+        assert not any(target.iterdir())
+        (target / "etc").mkdir()
+        if self.fail_unpack is not None:
+            raise self.fail_unpack
+        (target / "usr").mkdir()
+        self.unpacked.append(ref.name)
+
+    @property
+    def events(self) -> list[str]:
+        """Names of the events told."""
+        return [event.event for event in self.told]
+
+
+def _remove(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            _remove(entry)
+        else:
+            entry.unlink()
+    path.rmdir()

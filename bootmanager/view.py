@@ -65,10 +65,9 @@ class ConsoleView:
 def error_screen(*, state: str, cause: BaseException | None, where: tuple[str, ...]) -> str:
     """Return the screen of debug mode: what failed, why, what to do, how to get in."""
     rule = "-" * 72
-    lines = ["", rule, f"DEBUG MODE   (was on the way to: {state})", rule]
-    if cause is None:
-        lines.append("The operator asked for debug mode; nothing failed.")
-    else:
+    why = "asked for; nothing failed" if cause is None else f"failed on the way to: {state}"
+    lines = ["", rule, f"DEBUG MODE   ({why})", rule]
+    if cause is not None:
         title = getattr(cause, "title", type(cause).__name__)
         lines += [
             f"What failed : {title}",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwdetect.disks import needs_confirmation
-from hwdetect.inventory import Disk, Inventory
-
 from host.files import write_atomic
 from host.storage import Layout
+from hwdetect.disks import needs_confirmation
+from hwdetect.inventory import Disk, Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.errors import ConfigurationError
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwdetect.inventory import Inventory
-
 from host.mark import Mark
 from host.server import ServerClient
 from host.target import read_installed
+from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails, TargetState
 from wire.structure import structure, unstructure

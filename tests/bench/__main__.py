@@ -7,14 +7,17 @@ import sys
 
 from tests.bench.install import install_against_script
 from tests.vm.harness.accelerator import accelerator
-from tests.vm.harness.artifacts import BUILD, artifacts
+from tests.vm.harness.artifacts import BUILD, artifacts, forget_run
 
 RESULT = BUILD / "bench.json"
 
 
 def main() -> int:
     """Write bench.json and say what came out."""
-    results = [install_against_script(artifacts(), accelerator(BUILD))]
+    try:
+        results = [install_against_script(artifacts(), accelerator(BUILD))]
+    finally:
+        forget_run()
     RESULT.write_text(json.dumps([result.to_plain() for result in results], indent=1) + "\n")
     for result in results:
         parts = ", ".join(f"{name} {value:.1f}" for name, value in result.parts.items())

@@ -5,14 +5,16 @@ Logs of each test lie under .build/vm/<test>/, also when it passed.
 
 from __future__ import annotations
 
+import os
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.vm.harness.accelerator import accelerator
-from tests.vm.harness.artifacts import BUILD, Artifacts, artifacts
+from tests.vm.harness.artifacts import BUILD, RUN_VARIABLE, Artifacts, artifacts, forget_run
 from tests.vm.harness.installed import MainJob, installed_site
 from tests.vm.harness.installed import main_job as done_main_job
 from tests.vm.harness.site import Site, make_site
@@ -20,6 +22,17 @@ from tests.vm.harness.site import Site, make_site
 MakeSite = Callable[..., Site]
 HERE = Path(__file__).parent
 LONGEST = ["test_main_job", "test_power", "test_hardware", "test_server"]
+
+
+def pytest_configure() -> None:
+    """Give the run a name before the workers start, who inherit it."""
+    os.environ.setdefault(RUN_VARIABLE, uuid.uuid4().hex[:12])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Throw away what was kept for this run, when all workers are done."""
+    if not hasattr(session.config, "workerinput"):
+        forget_run()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

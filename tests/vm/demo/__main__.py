@@ -15,7 +15,7 @@ from tests.vm.demo.figures import Figures, measure
 from tests.vm.demo.view import View
 from tests.vm.harness import limits, media
 from tests.vm.harness.accelerator import accelerator
-from tests.vm.harness.artifacts import BUILD, ROOT, Artifacts, artifacts
+from tests.vm.harness.artifacts import BUILD, ROOT, Artifacts, artifacts, forget_run
 from tests.vm.harness.expect import assert_node_is_up, network_bytes
 from tests.vm.harness.hardware import UsbStick
 from tests.vm.harness.site import ANSWER, NODE, SLIVER, Site, make_site
@@ -56,6 +56,7 @@ def main() -> int:
         _write(runs, built, good)
         if not (keep and good):
             site.close()
+            forget_run()
     if runs:
         view.table(runs)
     _tell_sizes(view, built)

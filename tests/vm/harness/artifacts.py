@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from tests.vm.harness.shared import once
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / ".build"
 IMAGES = BUILD / "images"
 SHARED = BUILD / "vm-shared"
+RUN_VARIABLE = "BM_VM_RUN"
+_NAMES = ("boot.iso", "vmlinuz", "initrd", "base.tar.zst", "project.tar.zst", "sliver.tar.zst")
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Where the built files are; `sizes` in bytes by file name."""
+    """Where the built files are; `sizes` in bytes and `digests` (SHA-256) by file name."""
 
     iso: Path
     kernel: Path
@@ -29,31 +32,42 @@ class Artifacts:
     project: Path
     sliver: Path
     sizes: dict[str, int]
+    digests: dict[str, str]
 
     @property
     def key(self) -> str:
         """Return a name that changes whenever any of the built files does."""
-        text = json.dumps([str(self.iso), str(self.base), str(self.project), str(self.sliver)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def run_name() -> str:
     """Return what is the same for all workers of one test run, and different in the next."""
-    return os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    return os.environ.get(RUN_VARIABLE, str(os.getpid()))
 
 
 def artifacts() -> Artifacts:
-    """Return what was built; builds what is missing or was made from other sources first."""
-    SHARED.mkdir(parents=True, exist_ok=True)
-    run = run_name()
-    done = SHARED / "images-checked"
-    with FileLock(SHARED / "images.lock"):
-        # Looking whether all is up to date takes seconds: once for all workers of a run.
-        if not done.exists() or done.read_text() != run:
-            subprocess.run([sys.executable, ROOT / "build" / "images.py"], cwd=ROOT, check=True)
-            done.write_text(run)
+    """Return what was built; builds what is missing or was made from other sources first.
+
+    Looking whether all is up to date takes seconds, so it is done once for all workers of a run, which then
+    keeps links of its own: a build meanwhile would take the files away from under the machines.
+    """
+
+    def link(folder: Path) -> None:
+        subprocess.run([sys.executable, ROOT / "build" / "images.py"], cwd=ROOT, check=True)
         index = json.loads((IMAGES / "index.json").read_text())
-    names = ("boot.iso", "vmlinuz", "initrd", "base.tar.zst", "project.tar.zst", "sliver.tar.zst")
-    iso, kernel, initrd, base, project, sliver = (IMAGES / index[name]["path"] for name in names)
+        for name in _NAMES:
+            os.link(IMAGES / index[name]["path"], folder / name)
+        (folder / "index.json").write_text(json.dumps(index))
+
+    kept = once(SHARED, f"images-{run_name()}", link)
+    index = json.loads((kept / "index.json").read_text())
+    iso, kernel, initrd, base, project, sliver = (kept / name for name in _NAMES)
     sizes = {name: int(index[name]["bytes"]) for name in index}
-    return Artifacts(iso, kernel, initrd, base, project, sliver, sizes)
+    digests = {name: str(index[name]["sha256"]) for name in index}
+    return Artifacts(iso, kernel, initrd, base, project, sliver, sizes, digests)
+
+
+def forget_run() -> None:
+    """Remove what was kept for this run only."""
+    for folder in SHARED.glob(f"*-{run_name()}"):
+        shutil.rmtree(folder)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
+_OLD_SECONDS = 3 * 3600
+
 
 def once(shelf: Path, name: str, make: Callable[[Path], None]) -> Path:
     """Return the folder `name` on the shelf; `make` fills it when it is not there yet.
 
-    Others wait meanwhile. It appears by a rename when it is complete. Older folders of the same kind (the
-    name up to its last dash) are removed: they were made from other sources.
+    Others wait meanwhile. It appears by a rename when it is complete. Folders of the same kind (the name up
+    to its last dash) that are older than any test run lasts are removed.
     """
     shelf.mkdir(parents=True, exist_ok=True)
     folder = shelf / name
@@ -23,7 +26,8 @@ def once(shelf: Path, name: str, make: Callable[[Path], None]) -> Path:
         if folder.exists():
             return folder
         for old in shelf.glob(f"{kind}-*"):
-            shutil.rmtree(old)
+            if time.time() - old.stat().st_mtime > _OLD_SECONDS:
+                shutil.rmtree(old)
         work = Path(tempfile.mkdtemp(prefix=f".{kind}.", dir=shelf))
         try:
             make(work)

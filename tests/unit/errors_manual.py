@@ -1,4 +1,4 @@
-"""The table in docs/errors.md, made from the error classes: `python -m tests.unit.errors_manual` writes it."""
+"""The table in docs/errors.md, made from the error classes. To write it: python -m tests.unit.errors_manual."""
 
 import importlib
 import pkgutil
@@ -19,11 +19,12 @@ ROOMS = (wire, host, hwdetect, images, steps, bootmanager, configmanager, bootse
 
 HEAD = """# Errors
 
-Every failure has a stable code, which is what to search for or to send. A node shows code, title, detail and hint
-on its console, in the event log (`error`) and at the server.
+Every failure has a stable code, which is what to search for or to send. A node shows code, title, detail and
+hint on its console, in the event log (`error`) and at the server.
 
-Groups say what happens next: **transient** errors are tried again, bounded and with growing pauses; after a
-**trust** error no further calls are made until the next try; everything else needs a person or another intent.
+Groups say what happens next: **transient** errors are tried again, bounded and with growing pauses; after
+a **trust** error no further calls are made until the next try; everything else needs a person or another
+intent.
 
 """
 

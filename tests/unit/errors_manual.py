@@ -1,4 +1,4 @@
-"""The table in docs/errors.md, made from the error classes. To write it: python -m tests.unit.errors_manual."""
+"""The table in docs/errors.md, from the error classes. To write it: python -m tests.unit.errors_manual."""
 
 import importlib
 import pkgutil

@@ -7,9 +7,11 @@ on the disks is taken for finished because a record says so: `matches` reads it 
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,14 @@ class BlivetStorage:
     def _make(self, layout: Layout) -> None:
         for disk in layout.disks:
             disks.refuse_in_use(disk)
+        # blivet takes seconds to load, which pass while the commands below run.
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(_load_blivet)
+            self._empty(layout)
+            loading.result()
+        _make_with_blivet(layout)
+
+    def _empty(self, layout: Layout) -> None:
         # The old root dies first: a half-made layout must not bring an older installation back to life.
         root = layout.volume_device("root")
         if Path(root).exists():
@@ -148,7 +158,6 @@ class BlivetStorage:
             disks.claim_and_empty(self._run, disk)
         for disk in layout.disks:
             disks.zero(disk, layout.partitions(disk))
-        _make_with_blivet(layout)
 
     def _wait_for(self, layout: Layout) -> None:
         deadline = time.monotonic() + _APPEAR_SECONDS
@@ -185,6 +194,16 @@ def _missing(layout: Layout) -> list[str]:
     return [node for node in nodes if not Path(node).exists()]
 
 
+def _load_blivet() -> None:
+    # At the level of warnings they complain of every plug-in that the medium leaves out on purpose.
+    for name in ("blivet", "program", "testdata", "dasbus", "py.warnings"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    udev: Any = importlib.import_module("blivet.udev")
+    importlib.import_module("blivet.blivet")
+    if not isinstance(udev.settle, disks.SettleWhenNeeded):
+        udev.settle = disks.SettleWhenNeeded(udev.settle)
+
+
 def _make_with_blivet(layout: Layout) -> None:
     """Make partitions and volumes on disks that are empty but for their claims. Raises StorageFailed."""
     import blivet
@@ -192,11 +211,6 @@ def _make_with_blivet(layout: Layout) -> None:
     from blivet.flags import flags
     from gi.repository import GLib
 
-    # At the level of warnings they complain of every plug-in that the medium leaves out on purpose.
-    for name in ("blivet", "program", "testdata", "dasbus", "py.warnings"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # It would look at its whole call stack, sources included, at every call.
-    flags.debug = False
     # No list of devices and no copies of metadata: they would be written to RAM and mean nothing.
     flags.lvm_devices_file = False
     flags.lvm_metadata_backup = False
@@ -244,6 +258,8 @@ def _partition(session: Any, layout: Layout, disk: LayoutDisk) -> list[Any]:
             start=part.start // sector,
             end=(part.start + part.size) // sector - 1,
         )
+        # What it wipes by this was wiped before the partition existed.
+        partition._wipe = lambda: None
         session.create_device(partition)
         if part.name == "pv":
             members.append(partition)

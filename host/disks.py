@@ -9,7 +9,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,26 @@ class Table:
 def settle(run: Runner) -> None:
     """Wait until udev has dealt with all changes. Raises CommandFailed after a minute."""
     run(["udevadm", "settle", f"--timeout={_SETTLE_SECONDS}"], timeout=_SETTLE_SECONDS + 10)
+
+
+class SettleWhenNeeded:
+    """A settle that is skipped where the kernel has told udev nothing since the last one.
+
+    blivet settles half a dozen times for each thing it makes, and starting a process is dear.
+    """
+
+    def __init__(self, settle: Callable[[], None], counter: Path = Path("/sys/kernel/uevent_seqnum")) -> None:
+        self._settle = settle
+        self._counter = counter
+        self._seen = ""
+
+    def __call__(self, **_: bool) -> None:
+        """Wait until udev has dealt with all changes. How blivet wants it logged is of no interest."""
+        now = self._counter.read_text()
+        if now != self._seen:
+            self._settle()
+            # What came while it waited may be unfinished: only what was there before is known to be done.
+            self._seen = now
 
 
 def read_table(run: Runner, path: str) -> Table | None:

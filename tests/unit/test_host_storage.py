@@ -155,3 +155,18 @@ def test_nothing_is_activated_that_also_lies_on_a_disk_that_is_not_ours():
     run = Answers()
     BlivetStorage(run).activate(())
     assert run.asked == []
+
+
+def test_settling_is_skipped_where_the_kernel_told_nothing_new(tmp_path):
+    counter, calls = tmp_path / "seqnum", []
+    counter.write_text("7")
+    settle = disks.SettleWhenNeeded(lambda: calls.append(counter.write_text("9")), counter)
+    settle()
+    # While it waited, two more came: they may be unfinished.
+    settle(quiet=True)
+    assert len(calls) == 2
+    settle()
+    assert len(calls) == 2
+    counter.write_text("10")
+    settle()
+    assert len(calls) == 3

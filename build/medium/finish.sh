@@ -7,6 +7,7 @@ in_tree systemctl --quiet mask getty@.service serial-getty@.service
 
 # Other systems' volumes and arrays are not put together here, since that can write to their disks; ours are, by
 # bootmanager. Without them, and without sg3's extra names, a disk has the same properties here as on a node.
+mkdir -p "$tree/etc/udev/rules.d"
 for rules in 69-lvm 64-md-raid-assembly 60-multipath 56-dm-mpath 99-z-dm-mpath-late 60-kpartx 68-del-part-nodes \
     55-scsi-sg3_id 58-scsi-sg3_symlink 96-e2scrub; do
     ln -sf /dev/null "$tree/etc/udev/rules.d/$rules.rules"
@@ -24,6 +25,7 @@ in_tree systemctl --quiet mask e2scrub_reap.service e2scrub_all.timer fstrim.tim
     systemd-hibernate-clear.service systemd-ask-password-console.path systemd-ask-password-wall.path \
     systemd-hostnamed.socket systemd-sysext.socket systemd-creds.socket systemd-initctl.socket \
     systemd-pcrextend.socket systemd-pcrlock.socket getty.target procps.service
+mkdir -p "$tree/etc/systemd/system-generators"
 for generator in debug getty gpt-auto hibernate-resume rc-local run ssh system-update sysv tpm2; do
     ln -sf /dev/null "$tree/etc/systemd/system-generators/systemd-$generator-generator"
 done

@@ -54,49 +54,74 @@ class Distribution:
         self.folder = RECIPES / name
 
     def key(self) -> str:
-        """Changes with the recipe and with the package sources, not with the project's code."""
-        common = [RECIPES / name for name in ("common.sh", "distribution.py", "pylayer.py")]
-        return store.content_key([self.folder, *common], repr(self.pairs))
+        """Changes with the recipe, with how it is run and packed, and with the package sources.
+
+        It does not change with the project's code, nor with how the lines of this file are written.
+        """
+        bootstrap = shlex.join(self._bootstrap(Path("tree"), Path("sources"))).replace(str(ROOT), "")
+        packing = self._pack_squashfs if self.squashfs else self._pack_tarball
+        return store.content_key(
+            [self.folder, RECIPES / "common.sh"],
+            bootstrap,
+            repr(self.pairs),
+            shlex.join(packing(Path("tree"), Path("out"), "0")),
+        )
+
+    @property
+    def squashfs(self) -> bool:
+        """Whether it is for the boot medium rather than for a node."""
+        return self.name == "medium"
 
     def obtain(self) -> Path:
         """The folder with the recipe's files."""
         return store.obtain(self.name, self.key(), self.files, self._make)
+
+    def _packages(self) -> list[str]:
+        lines = (self.folder / "packages.txt").read_text("utf-8").split("\n")
+        return [line for line in lines if line and not line.startswith("#")]
+
+    def _bootstrap(self, tree: Path, sources: Path) -> list[str]:
+        script, folder = _quoted(RECIPES / "common.sh"), _quoted(self.folder)
+        return [
+            "mmdebstrap",
+            "--mode=root",
+            "--format=directory",
+            "--variant=essential",
+            "--architectures=amd64",
+            f"--include={','.join(self._packages())}",
+            *(f"--aptopt={option}" for option in aptsources.apt_options()),
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED),
+            *_cache_hooks(),
+            f'--essential-hook={script} prepare {folder} "$1"',
+            f'--customize-hook={script} finish {folder} "$1"',
+            aptsources.SUITE,
+            str(tree),
+            str(sources),
+        ]
+
+    def _pack_squashfs(self, tree: Path, target: Path, _epoch: str) -> list[str]:
+        # Kernel and initial ramdisk lie beside it on the medium, where GRUB and QEMU read them.
+        return squashfs(tree, target, "-wildcards", "-e", "boot/*", "vmlinuz*", "dev/*")
+
+    def _pack_tarball(self, tree: Path, target: Path, epoch: str) -> list[str]:
+        return tarball(tree, target, epoch)
 
     def _make(self, work: Path, out: Path) -> None:
         text, epoch = aptsources.probe(self.pairs, work)
         sources = work / "sources.list"
         sources.write_text(text, "utf-8")
         PACKAGE_CACHE.mkdir(parents=True, exist_ok=True)
-        packages = [
-            line
-            for line in (self.folder / "packages.txt").read_text("utf-8").split("\n")
-            if line and not line.startswith("#")
-        ]
         tree = work / "tree"
         # INITRD=No: the medium's initial ramdisk is made once at the end, a node's is made on the node.
         environment = {"SOURCE_DATE_EPOCH": str(epoch), "INITRD": "No", "TMPDIR": str(work)}
-        run(
-            [
-                "mmdebstrap",
-                "--mode=root",
-                "--format=directory",
-                "--variant=essential",
-                "--architectures=amd64",
-                f"--include={','.join(packages)}",
-                *(f"--aptopt={option}" for option in aptsources.apt_options()),
-                *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED),
-                *self._cache_hooks(),
-                f'--essential-hook={_quoted(RECIPES / "common.sh")} prepare {_quoted(self.folder)} "$1"',
-                f'--customize-hook={_quoted(RECIPES / "common.sh")} finish {_quoted(self.folder)} "$1"',
-                aptsources.SUITE,
-                str(tree),
-                str(sources),
-            ],
-            root=True,
-            env=environment,
-        )
+        run(self._bootstrap(tree, sources), root=True, env=environment)
         self._add_wheels(work, tree)
-        self._pack(tree, out, environment)
+        if self.squashfs:
+            for pattern, file in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
+                (found,) = (tree / "boot").glob(pattern)
+                run(["cp", str(found), str(out / file)], root=True)
+        packing = self._pack_squashfs if self.squashfs else self._pack_tarball
+        run(packing(tree, out / self.files[0], str(epoch)), root=True, env=environment)
         run(["chown", "-R", f"{os.getuid()}:{os.getgid()}", str(out)], root=True)
 
     def _add_wheels(self, work: Path, tree: Path) -> None:
@@ -109,41 +134,34 @@ class Distribution:
         pylayer.compile_for(tree, layer)
         run(["cp", "-a", "--no-preserve=ownership", f"{layer}/.", str(tree)], root=True)
 
-    def _cache_hooks(self) -> list[str]:
-        """Hard links between one package cache and the tree's: nothing downloaded twice, nothing copied."""
-        cache, archives = _quoted(PACKAGE_CACHE), '"$1"/var/cache/apt/archives'
-        fill = f'mkdir -p {archives}; find {cache} -name "*.deb" -exec ln -t {archives} {{}} +'
-        keep = f'find {archives} -maxdepth 1 -name "*.deb" -exec cp -nl -t {cache} {{}} +'
-        return [
-            "--skip=download/empty,essential/unlink",
-            f"--setup-hook={fill}",
-            f"--extract-hook={keep}",
-            f"--customize-hook={keep}",
-        ]
 
-    def _pack(self, tree: Path, out: Path, environment: dict[str, str]) -> None:
-        if self.name == "medium":
-            for pattern, file in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
-                (found,) = (tree / "boot").glob(pattern)
-                run(["cp", str(found), str(out / file)], root=True)
-            # GRUB and QEMU read these from the medium itself.
-            excluded = ["-wildcards", "-e", "boot/*", "vmlinuz*", "dev/*"]
-            squashfs(tree, out / self.files[0], environment, *excluded)
-        else:
-            tarball(tree, out / self.files[0], environment["SOURCE_DATE_EPOCH"])
+def _cache_hooks() -> list[str]:
+    """Hard links between one package cache and the tree's: nothing is downloaded twice, nothing copied."""
+    cache, archives = _quoted(PACKAGE_CACHE), '"$1"/var/cache/apt/archives'
+    fill = f'mkdir -p {archives}; find {cache} -name "*.deb" -exec ln -t {archives} {{}} +'
+    keep = f'find {archives} -maxdepth 1 -name "*.deb" -exec cp -nl -t {cache} {{}} +'
+    return [
+        "--skip=download/empty,essential/unlink",
+        f"--setup-hook={fill}",
+        f"--extract-hook={keep}",
+        f"--customize-hook={keep}",
+    ]
 
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def squashfs(tree: Path, target: Path, environment: dict[str, str], *excluded: str) -> None:
-    """Pack a tree for the boot medium."""
-    run(["mksquashfs", str(tree), str(target), *MKSQUASHFS, *excluded], root=True, env=environment)
+def squashfs(tree: Path, target: Path, *more: str) -> list[str]:
+    """The command that packs a tree for the boot medium."""
+    return ["mksquashfs", str(tree), str(target), *MKSQUASHFS, *more]
 
 
-def tarball(tree: Path, target: Path, epoch: str, level: int = 9) -> None:
-    """Pack a tree for a node: names sorted, no date after `epoch` (Unix seconds), owners by number."""
+def tarball(tree: Path, target: Path, epoch: str) -> list[str]:
+    """The command that packs a tree for a node.
+
+    Names are sorted, owners are numbers, no date is after `epoch` (Unix seconds): equal trees, equal bytes.
+    """
     pack = [
         "tar",
         "--create",
@@ -156,5 +174,4 @@ def tarball(tree: Path, target: Path, epoch: str, level: int = 9) -> None:
     ]
     pack += [f"--mtime=@{epoch}", "--clamp-mtime", "--format=posix", "--exclude=./dev/*"]
     pack += ["--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", "."]
-    script = f"{shlex.join(pack)} | zstd -q -{level} -T0 -o {_quoted(target)}"
-    run(["bash", "-o", "pipefail", "-c", script], root=True)
+    return ["bash", "-o", "pipefail", "-c", f"{shlex.join(pack)} | zstd -q -9 -T0 -o {_quoted(target)}"]

@@ -48,8 +48,9 @@ def obtain_project(medium: Path) -> Path:
             run(["cp", "-a", str(code), str(layer)])
             run(["cp", "-a", f"{RECIPES / 'project' / system}/.", str(layer)])
             run(["chown", "-R", "0:0", str(layer)], root=True)
-        squashfs(work / "medium", out / files[0], {}, "-all-time", epoch, "-mkfs-time", epoch)
-        tarball(work / "node", out / files[1], epoch)
+        times = ["-all-time", epoch, "-mkfs-time", epoch]
+        run(squashfs(work / "medium", out / files[0], *times), root=True)
+        run(tarball(work / "node", out / files[1], epoch), root=True)
         run(["chown", "-R", f"{os.getuid()}:{os.getgid()}", str(out)], root=True)
 
     return store.obtain("project", key, files, make)

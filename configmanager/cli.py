@@ -73,7 +73,7 @@ def run() -> None:
     """Take over from bootmanager and keep the node as the server says; what the unit runs."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sink = ServerSink()
-    events = Events(PROGRAM, (LineFile(RUNTIME_FOLDER / "events.jsonl"), sink))
+    events = Events(PROGRAM, (LineFile(RUNTIME_FOLDER / "events.jsonl"), sink, _show_event))
     try:
         with _alone():
             manager = _manager(events, sink)
@@ -189,7 +189,13 @@ def _tell(events: Events, error: BootError) -> None:
 
 
 def _show_event(event: Event) -> None:
-    click.echo(" ".join([event.event, *(f"{key}={value}" for key, value in event.data.items())]))
+    """One line for people; the unit sends it to the console."""
+    data = event.data
+    if event.event == "error":
+        text = f"{data['title']}: {data['detail']} [{data['code']}] {data['hint']}"
+    else:
+        text = " ".join([event.event, *(f"{key}={value}" for key, value in data.items())])
+    click.echo(f"{PROGRAM}: {text}")
 
 
 @contextmanager

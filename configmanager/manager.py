@@ -22,7 +22,7 @@ from wire.slivers import NodeSlivers
 POLL_SECONDS = 600.0
 POLL_SPREAD_SECONDS = 300.0
 # How long the server is tried at the start before the node makes do with its record.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 10.0
 # After a failure: of the server, and of something that was to be made.
 FIRST_RETRY_SECONDS = 1.0
 FIRST_REPAIR_SECONDS = 15.0

@@ -25,7 +25,8 @@ from wire.messages import ImageRef
 from wire.nodeconf import NodeConfiguration
 
 CACHE_FOLDER = Path("/var/lib/configmanager/cache")
-KEY_SECONDS = 30.0
+# USB media need a moment after the kernel starts. Longer waits come by asking again, with growing pauses.
+KEY_SECONDS = 15.0
 NETWORK_SECONDS = 30
 
 

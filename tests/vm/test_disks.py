@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
 from tests.vm.harness.hardware import Bus, Disk
+from tests.vm.harness.server import wait_until
 from tests.vm.harness.site import NODE, Site
 from tests.vm.harness.timeline import Event
 
@@ -58,7 +59,9 @@ def test_one_wrong_disk_after_another(new_site: MakeSite) -> None:
     failed = try_again(site, "disks-ambiguous", failed)
     for said in ("LEFT", "RIGHT", "QEMU", "8.0 GiB", "blank"):
         assert said in failed["detail"], failed["detail"]
-    assert failed["detail"] in machine.console().replace("\r\n", "\n")
+    detail = str(failed["detail"])
+    # The screen follows the event, at the speed of a serial line.
+    wait_until("the error on the console", lambda: detail in machine.console(), limits.SOON)
     assert "Traceback" not in machine.console()
 
     # The operator names one: that one is written, the foreign one is not.

@@ -6,7 +6,7 @@ import logging
 import os
 import selectors
 import termios
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,11 @@ class Console:
             finally:
                 os.close(handle)
 
-    def ask(self, question: str) -> str:
-        """Ask on every console and return the first line typed on any, without its end. Waits for ever."""
+    def ask(self, question: str, *, listening: Callable[[], None]) -> str:
+        """Ask on every console and return the first line typed on any, without its end. Waits for ever.
+
+        `listening` is called when what is typed counts from now on.
+        """
         self.say(question)
         with selectors.DefaultSelector() as selector:
             handles = [os.open(device, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK) for device in self._devices]
@@ -53,6 +56,7 @@ class Console:
                     if os.isatty(handle):
                         termios.tcflush(handle, termios.TCIFLUSH)
                     selector.register(handle, selectors.EVENT_READ, bytearray())
+                listening()
                 return self._first_line(selector)
             finally:
                 for handle in handles:

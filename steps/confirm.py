@@ -42,9 +42,9 @@ class ConfirmUsed(Step):
 
     def run(self, context: Context) -> None:
         question = _question(self._asked_about(context) or ())
-        context.host.events.tell("confirm.asked", question=question)
         answer = context.host.console.ask(
-            f"\n{question}\nType {YES} and Enter to go on, anything else to stop:"
+            f"\n{question}\nType {YES} and Enter to go on, anything else to stop:",
+            listening=lambda: context.host.events.tell("confirm.asked", question=question),
         )
         context.host.events.tell("confirm.answered", answer=YES if answer.lower() == YES else "no")
         if answer.lower() != YES:

@@ -8,6 +8,8 @@ from tests.vm.harness.site import NODE
 def test_technician_gets_in_looks_and_the_operator_releases(installed: MakeSite) -> None:
     site = installed()
     machine = site.machine
+    # Another installation is wanted, but first somebody looks.
+    site.server.set_state(NODE, "inst")
     site.server.set_state(NODE, "dbg")
 
     site.power_on()

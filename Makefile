@@ -69,7 +69,7 @@ host-test: venv ## tests on loop devices and network namespaces, as root
 
 .PHONY: vm-test
 vm-test: images ## whole machines in QEMU
-	@$(PYTEST) -q -n $(VM_JOBS) --dist worksteal tests/vm
+	@$(PYTEST) -q -n $(VM_JOBS) --dist worksteal -m 'not slow' tests/vm
 
 # One result for all of it, in .build/junit.xml. Each part runs even if an earlier one failed, so that a run says all.
 .PHONY: test
@@ -80,13 +80,15 @@ test: images ## lint, types, unit, host and VM tests
 	rm -f .build/junit*.xml; \
 	$(PYTEST) -q --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
 	$(AS_ROOT) $(PYTEST) -q --junit-xml=.build/junit-host.xml tests/host || status=1; \
-	$(PYTEST) -q -n $(VM_JOBS) --dist worksteal --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
+	$(PYTEST) -q -n $(VM_JOBS) --dist worksteal -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
 	$(PYTHON) build/junit.py .build/junit.xml .build/junit-unit.xml .build/junit-host.xml .build/junit-vm.xml \
 	  || status=1; \
 	exit $$status
 
 .PHONY: test-all
-test-all: test bench ## every test, and the benchmark
+test-all: test ## every test, the slow scenarios and the benchmark too
+	@$(PYTEST) -q -n $(VM_JOBS) --dist worksteal -m slow --junit-xml=.build/junit-slow.xml tests/vm
+	@$(MAKE) --no-print-directory bench
 
 .PHONY: bench
 bench: images ## the install phase against a shell script that does the same by hand

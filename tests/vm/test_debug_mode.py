@@ -1,8 +1,12 @@
 """Debug mode: a technician gets in by ssh, an operator releases the node from afar."""
 
+import pytest
+
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
 from tests.vm.harness.site import NODE
+
+pytestmark = pytest.mark.slow
 
 
 def test_technician_gets_in_looks_and_the_operator_releases(installed: MakeSite) -> None:

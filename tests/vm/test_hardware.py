@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
 from tests.vm.harness.expect import assert_node_is_up
 from tests.vm.harness.hardware import Bus, Nic
 from tests.vm.harness.site import NODE
+
+pytestmark = pytest.mark.slow
 
 
 def test_static_address_on_e1000_sata_disks_and_no_dongle(new_site: MakeSite) -> None:

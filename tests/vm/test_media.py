@@ -1,9 +1,13 @@
 """The boot medium as people use it: through the firmware and GRUB, from a stick and from a CD."""
 
+import pytest
+
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
 from tests.vm.harness.expect import assert_node_is_up
 from tests.vm.harness.hardware import Cd, UsbStick
+
+pytestmark = pytest.mark.slow
 
 
 def test_usb_stick_starts_the_installed_system_by_a_reboot_into_the_disk(installed: MakeSite) -> None:

@@ -1,8 +1,12 @@
 """The power is cut in the middle of an installation; the next power-on carries on, without a person."""
 
+import pytest
+
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
 from tests.vm.harness.expect import assert_node_is_up
+
+pytestmark = pytest.mark.slow
 
 
 def test_cut_after_partitioning_in_unpacking_and_before_the_mark(new_site: MakeSite) -> None:

@@ -1,10 +1,14 @@
 """The server away, or with an image that went bad."""
 
+import pytest
+
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
 from tests.vm.harness.damage import ext4_fill, flip_byte
 from tests.vm.harness.expect import assert_node_is_up, network_bytes
 from tests.vm.harness.site import NODE
+
+pytestmark = pytest.mark.slow
 
 
 def test_server_away_the_installed_node_boots_what_it_has(installed: MakeSite) -> None:

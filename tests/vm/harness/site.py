@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm.harness import media
-from tests.vm.harness.artifacts import BUILD, Artifacts
+from tests.vm.harness.artifacts import BUILD, Artifacts, run_name
 from tests.vm.harness.hardware import Bus, DirectKernel, Disk, Hardware
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.server import Follower, Server, last_event_id, published
@@ -175,7 +175,7 @@ def assemble(
 
 def empty_folders(name: str) -> tuple[Path, Path]:
     """Return a new folder for disks, removed with the site, and one for logs, which stay."""
-    folder, logs = BUILD / "vm-disks" / name, BUILD / "vm" / name
+    folder, logs = BUILD / "vm-disks" / f"{name}-{run_name()}", BUILD / "vm" / name
     for old in (folder, logs):
         shutil.rmtree(old, ignore_errors=True)
         old.mkdir(parents=True)

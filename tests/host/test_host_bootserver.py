@@ -195,13 +195,15 @@ def test_the_command_line_works_beside_the_running_server(folder, server):
 def test_calls_are_not_held_back_by_the_network_stack(server):
     node = client(server)
     node.call("GetSlivers")
-    times = []
-    for _ in range(20):
-        before = time.monotonic()
-        node.call("GetSlivers")
-        times.append(time.monotonic() - before)
-    # Nagle's algorithm against delayed acknowledgements would make it 40 ms at least.
-    assert min(times) < 0.035
+    # Nagle's algorithm against delayed acknowledgements would make every one of them 40 ms at least; a busy
+    # machine only most.
+    assert any(_seconds_of_a_call(node) < 0.035 for _ in range(200))
+
+
+def _seconds_of_a_call(node):
+    before = time.monotonic()
+    node.call("GetSlivers")
+    return time.monotonic() - before
 
 
 def test_a_port_in_use_is_said(folder, server):

@@ -70,12 +70,10 @@ def obtain_iso(medium: Path, project: Path) -> Path:
             "boot/grub/grub.cfg": RECIPES / "iso" / "grub.cfg",
         }
         grafts = [f"{name}={path}" for name, path in content.items()]
-        modules = (RECIPES / "iso" / "modules.txt").read_text("utf-8").split()
         run(
             [
                 "grub-mkrescue",
                 "--directory=/usr/lib/grub/i386-pc",
-                f"--install-modules={' '.join(modules)}",
                 "--locales=",
                 "--fonts=",
                 "--themes=",

@@ -28,9 +28,7 @@ def test_server_away_a_blank_machine_keeps_asking_until_it_is_back(new_site: Mak
 
     site.power_on()
     machine.wait_error("server-unreachable", timeout=limits.BOOT + limits.SOON)
-    asked = machine.wait_event(
-        "debug.asked", code="server-unreachable", timeout=limits.SOON, errors=["server-unreachable"]
-    )
+    asked = machine.wait_event("debug.asked", code="server-unreachable", timeout=limits.SOON)
     site.server.start()
     again = machine.wait_event("state.entered", state="inst", timeout=limits.SOON, after=asked)
     machine.wait_event("step.done", step="partition", timeout=limits.SOON, after=again)

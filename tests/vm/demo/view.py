@@ -41,7 +41,9 @@ class View:
 
     def say(self, text: str, style: str = "") -> None:
         """Say what the demo does, with the time since it began."""
-        self.console.print(f"{self._clock()}  {text}", style=style, markup=False, highlight=False)
+        self.console.print(
+            f"{self._clock()}  {text}", style=style, markup=False, highlight=False, soft_wrap=True
+        )
 
     def waiting(self, text: str) -> None:
         """Show a bar without an end for something that tells no events."""

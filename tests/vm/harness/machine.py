@@ -6,7 +6,6 @@ import json
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -147,12 +146,11 @@ class Machine:
         *,
         timeout: float,
         after: Event | None = None,
-        errors: Iterable[str] = (),
         **wanted: Any,
     ) -> Event:
         """Wait for an event of this power-on; see Timeline.wait for when it fails."""
         return self.timeline.wait(
-            name, wanted, timeout=timeout, after=after, errors=errors, health=self._health, story=self._story
+            name, wanted, timeout=timeout, after=after, health=self._health, story=self._story
         )
 
     def wait_error(self, code: str, *, timeout: float, after: Event | None = None) -> Event:

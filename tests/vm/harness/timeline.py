@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 Event = dict[str, Any]
@@ -35,13 +35,14 @@ class Timeline:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._seen: set[tuple[Any, ...]] = set()
+        self._expected: list[Event] = []
         self._rest = b""
         self._news = threading.Condition()
 
     def clear(self) -> None:
         """Forget everything: the machine was powered on anew."""
         with self._news:
-            self._events, self._seen, self._rest = [], set(), b""
+            self._events, self._seen, self._expected, self._rest = [], set(), [], b""
 
     def feed(self, data: bytes) -> None:
         """Take bytes of a serial line; a line that is not a JSON object is left to the log."""
@@ -78,16 +79,14 @@ class Timeline:
         *,
         timeout: float,
         after: Event | None = None,
-        errors: Iterable[str] = (),
         health: Health = lambda: None,
         story: Callable[[], str] = lambda: "",
     ) -> Event:
         """Return the first event that matches, of those after `after`, waiting up to `timeout` seconds.
 
         Raises WaitFailedError when the time is over, when `health` gives a reason, or when an `error` event
-        comes whose code is not in `errors` ("*" allows all) and which is not itself what was waited for.
+        comes that nobody has waited for.
         """
-        allowed = set(errors)
         asked = name + "".join(f" {key}={value!r}" for key, value in wanted.items())
         end = time.monotonic() + timeout
         seen = 0
@@ -98,8 +97,9 @@ class Timeline:
                 sick = health()
                 for event in self._events[seen:]:
                     if matches(event, name, wanted):
+                        self._expected.append(event)
                         return event
-                    if event.get("event") == "error" and not allowed & {"*", event.get("code")}:
+                    if self._is_unexpected(event):
                         raise WaitFailedError(self._report(f"an error came instead of {asked}", story))
                 seen = max(seen, len(self._events))
                 if sick is not None:
@@ -108,6 +108,9 @@ class Timeline:
                 if left <= 0:
                     raise WaitFailedError(self._report(f"waited {timeout:.0f} s for {asked}", story))
                 self._news.wait(min(left, 0.5))
+
+    def _is_unexpected(self, event: Event) -> bool:
+        return event.get("event") == "error" and not any(event is known for known in self._expected)
 
     def _report(self, what: str, story: Callable[[], str]) -> str:
         last = "\n".join(f"  {json.dumps(event)}" for event in self._events[-12:]) or "  (none)"

@@ -50,7 +50,7 @@ class Calls:
         try:
             method, params = xmlrpc.load_call(body)
             if method == "OpenSession":
-                return xmlrpc.dump_reply(self._open(params))
+                return xmlrpc.dump_reply(self._open(params, peer))
             return xmlrpc.dump_reply(self._signed(method, params, peer))
         except NotAuthentic as error:
             log.warning("refused a call from %s: %s", peer, error.detail)
@@ -58,7 +58,7 @@ class Calls:
         except MalformedMessage as error:
             return xmlrpc.dump_fault(int(FaultCode.ARGUMENT), error.detail)
 
-    def _open(self, params: list[Any]) -> dict[str, Any]:
+    def _open(self, params: list[Any], peer: str) -> dict[str, Any]:
         match params:
             case [{"node_id": int(node_id), "nonce": nonce}] if 0 < node_id <= _MAXIMUM_NODE_ID:
                 pass
@@ -70,6 +70,7 @@ class Calls:
             check_nonce(nonce)
         except ValueError as error:
             raise MalformedMessage(f"OpenSession: {error}") from None
+        log.info("%s begins a session as node %d", peer, node_id)
         return self._sessions.open(node_id, self._identity(node_id).key, nonce, int(time.time()))
 
     def _identity(self, node_id: int) -> _Identity:

@@ -43,7 +43,7 @@ def test_boot(boot: Boot, expected: str) -> None:
     ("bus", "device"),
     [
         (Bus.VIRTIO, "virtio-blk-pci,id=d,"),
-        (Bus.SATA, "ide-hd,id=d,"),
+        (Bus.SATA, "ide-hd,bus=ide.0,id=d,"),
         (Bus.NVME, "nvme,id=d,"),
         (Bus.USB, "usb-storage,bus=xhci.0,id=d,"),
         (Bus.SCSI, "scsi-hd,bus=scsi.0,id=d,"),

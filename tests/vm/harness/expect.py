@@ -21,12 +21,10 @@ def sliver_answer(site: Site) -> str:
 
 
 def assert_node_is_up(site: Site) -> None:
-    """Wait until the installed node reports run level boot, its service runs and its sliver answers."""
-    machine = site.machine
-    machine.wait_event("service.started", name=SERVICE, timeout=limits.NODE_UP)
-    machine.wait_event("sliver.started", name=SLIVER, timeout=limits.NODE_UP)
-    machine.wait_event("runlevel", run_level="boot", timeout=limits.NODE_UP)
+    """Wait until the installed node reports run level boot and its sliver answers; its service runs then."""
+    site.machine.wait_event("runlevel", run_level="boot", timeout=limits.NODE_UP)
     wait_until("an answer from the sliver", lambda: sliver_answer(site) == ANSWER, limits.SOON)
+    assert site.shell.output(f"systemctl is-active bm-{SERVICE}").strip() == "active"
 
 
 def network_bytes(machine: Machine) -> int:

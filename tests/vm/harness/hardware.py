@@ -121,8 +121,8 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     ]  # fmt: skip
     line += _boot(hardware.boot)
     bootable = isinstance(hardware.boot, FirstDisk)
-    for disk in hardware.disks:
-        line += _disk(disk, boot_index=0 if bootable and disk is hardware.disks[0] else None)
+    for number, disk in enumerate(hardware.disks):
+        line += _disk(disk, number, boot_index=0 if bootable and disk is hardware.disks[0] else None)
     return line + _network(hardware)
 
 
@@ -173,10 +173,11 @@ def _drive(disk: Disk) -> list[str]:
     return ["-drive", options]
 
 
-def _disk(disk: Disk, boot_index: int | None = None) -> list[str]:
+def _disk(disk: Disk, number: int = 0, boot_index: int | None = None) -> list[str]:
     device = {
         Bus.VIRTIO: "virtio-blk-pci",
-        Bus.SATA: "ide-hd",
+        # Each port of the board's AHCI controller takes one disk; the last one is the CD drive's.
+        Bus.SATA: f"ide-hd,bus=ide.{number}",
         Bus.NVME: "nvme",
         Bus.USB: "usb-storage,bus=xhci.0",
         Bus.SCSI: "scsi-hd,bus=scsi.0",

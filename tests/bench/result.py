@@ -22,4 +22,10 @@ class Result:
 
     def to_plain(self) -> dict[str, Any]:
         """Return a row of bench.json."""
-        return {"name": self.name, "value": round(self.value, 3), "goal": self.goal, "met": self.met}
+        return {
+            "name": self.name,
+            "value": round(self.value, 3),
+            "goal": self.goal,
+            "met": self.met,
+            "parts": self.parts,
+        }

@@ -8,7 +8,7 @@ import urllib.request
 from tests.vm.harness import limits
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.server import wait_until
-from tests.vm.harness.site import ANSWER, SERVICE, SLIVER, Site
+from tests.vm.harness.site import ANSWER, SERVICE, Site
 
 
 def sliver_answer(site: Site) -> str:

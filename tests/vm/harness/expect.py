@@ -20,10 +20,15 @@ def sliver_answer(site: Site) -> str:
         return ""
 
 
+def assert_sliver_answers(site: Site, timeout: float) -> None:
+    """Wait until the sliver answers, up to `timeout` seconds: all that shows while the server is away."""
+    wait_until("an answer from the sliver", lambda: sliver_answer(site) == ANSWER, timeout)
+
+
 def assert_node_is_up(site: Site) -> None:
     """Wait until the installed node reports run level boot and its sliver answers; its service runs then."""
     site.machine.wait_event("runlevel", run_level="boot", timeout=limits.NODE_UP)
-    wait_until("an answer from the sliver", lambda: sliver_answer(site) == ANSWER, limits.SOON)
+    assert_sliver_answers(site, limits.SOON)
     assert site.shell.output(f"systemctl is-active bm-{SERVICE}").strip() == "active"
 
 

@@ -2,15 +2,11 @@
 
 import base64
 
-import pytest
-
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
 from tests.vm.harness.hardware import Bus, Disk
 from tests.vm.harness.server import wait_until
 from tests.vm.harness.site import Site
-
-pytestmark = pytest.mark.slow
 
 
 def stick(site: Site, name: str, text: str) -> Disk:

@@ -1,12 +1,8 @@
 """When a technician is asked at the console, and what the answer does."""
 
-import pytest
-
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
 from tests.vm.harness.site import NODE, Site
-
-pytestmark = pytest.mark.slow
 
 
 def disks_now(site: Site) -> list[str]:

@@ -8,9 +8,8 @@ from tests.vm.harness.damage import ext4_fill, flip_byte
 from tests.vm.harness.expect import assert_sliver_answers, network_bytes
 from tests.vm.harness.site import NODE
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_server_away_the_installed_node_boots_what_it_has(installed: MakeSite) -> None:
     site = installed()
     site.server.stop()
@@ -34,6 +33,7 @@ def test_server_away_a_blank_machine_keeps_asking_until_it_is_back(new_site: Mak
     machine.wait_event("step.done", step="partition", timeout=limits.SOON, after=again)
 
 
+@pytest.mark.slow
 def test_corrupt_image_at_the_server_then_a_full_dongle(new_site: MakeSite) -> None:
     site = new_site()
     machine = site.machine

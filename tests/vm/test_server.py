@@ -49,8 +49,8 @@ def test_corrupt_image_at_the_server_then_a_full_dongle(new_site: MakeSite) -> N
     failed = machine.wait_error("corrupt-image", timeout=limits.BOOT + limits.INSTALL)
     assert victim.name[:12] in failed["detail"]
 
-    # Mended at the server; the operator asks for a reinstallation: by now the disks are the node's own, and nobody
-    # is there to be asked. The dongle cannot take the image, and that is no matter.
+    # Mended at the server; the operator asks for a reinstallation: by now the disks are the node's own, and
+    # nobody is there to be asked. The dongle cannot take the image, and that is no matter.
     victim.write_bytes(good)
     site.server.set_state(NODE, "rins")
     machine.wait_event("step.done", step="unpack", timeout=limits.INSTALL, after=failed)

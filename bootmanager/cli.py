@@ -17,6 +17,7 @@ from bootmanager.preview import plan_data, plan_text
 from bootmanager.program import Program
 from bootmanager.view import ConsoleView
 from host.blivet_storage import BlivetStorage
+from host.commands import Commands, format_option
 from host.console import Console
 from host.events import Events, LineFile
 from host.options import Options, load_options
@@ -31,26 +32,6 @@ PROGRAM = "bootmanager"
 UNIT = "bootmanager.service"
 FAULT_PAUSE_SECONDS = 5.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-format_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people or for programs.",
-)
-
-
-class Commands(click.Group):
-    """Shows an expected failure as title, detail and hint, never as a traceback."""
-
-    def invoke(self, context: click.Context) -> object:
-        """Run a command; exit status 1 for an expected failure."""
-        try:
-            return super().invoke(context)
-        except BootError as error:
-            click.echo(f"{error}\n{error.advice}", err=True)
-            context.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -20,6 +20,7 @@ from configmanager.manager import Manager
 from configmanager.records import Records, unexpired
 from configmanager.takeover import Images, read_handoff
 from configmanager.upstream import Upstream
+from host.commands import Commands, format_option
 from host.events import Event, Events, LineFile
 from host.journal import Journal
 from host.options import load_options
@@ -34,14 +35,6 @@ RUNTIME_FOLDER = Path("/run/configmanager")
 JOURNAL = Path("/var/lib/configmanager/journal.jsonl")
 FLUSH_SECONDS = 10.0
 
-format_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people or for programs.",
-)
-
 
 class Busy(TransientError):
     """Another configmanager is at work."""
@@ -49,18 +42,6 @@ class Busy(TransientError):
     code = "configmanager-busy"
     title = "configmanager is at work already"
     hint = "`systemctl reload configmanager` makes the daemon ask the server at once."
-
-
-class Commands(click.Group):
-    """Shows an expected failure as title, detail and hint, never as a traceback."""
-
-    def invoke(self, context: click.Context) -> object:
-        """Run a command; exit status 1 for an expected failure."""
-        try:
-            return super().invoke(context)
-        except BootError as error:
-            click.echo(f"{error}\n{error.advice}", err=True)
-            context.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,27 @@
+"""What the command lines of the programs on a node have in common."""
+
+from __future__ import annotations
+
+import click
+
+from wire.errors import BootError
+
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people or for programs.",
+)
+
+
+class Commands(click.Group):
+    """Shows an expected failure as title, detail and hint, never as a traceback."""
+
+    def invoke(self, context: click.Context) -> object:
+        """Run a command; exit status 1 for an expected failure."""
+        try:
+            return super().invoke(context)
+        except BootError as error:
+            click.echo(f"{error}\n{error.advice}", err=True)
+            context.exit(1)

@@ -12,6 +12,8 @@ KEEP ?=
 MIRROR ?=
 # Whole machines are slow: two at a time on two cores.
 VM_JOBS ?= 2
+# One after another in the order that tests/vm/conftest.py gives them.
+IN_TURN = -n $(VM_JOBS) --dist load --maxschedchunk 1
 PYTEST := $(PYTHON) -m pytest
 # Host tests need root; the environment keeps what they look at.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
@@ -69,7 +71,7 @@ host-test: venv ## tests on loop devices and network namespaces, as root
 
 .PHONY: vm-test
 vm-test: images ## whole machines in QEMU
-	@$(PYTEST) -q -n $(VM_JOBS) --dist worksteal -m 'not slow' tests/vm
+	@$(PYTEST) -q $(IN_TURN) -m 'not slow' tests/vm
 
 # One result for all of it, in .build/junit.xml. Each part runs even if an earlier one failed, so that a run says all.
 .PHONY: test
@@ -80,14 +82,14 @@ test: images ## lint, types, unit, host and VM tests
 	rm -f .build/junit*.xml; \
 	$(PYTEST) -q --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
 	$(AS_ROOT) $(PYTEST) -q --junit-xml=.build/junit-host.xml tests/host || status=1; \
-	$(PYTEST) -q -n $(VM_JOBS) --dist worksteal -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
+	$(PYTEST) -q $(IN_TURN) -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
 	$(PYTHON) build/junit.py .build/junit.xml .build/junit-unit.xml .build/junit-host.xml .build/junit-vm.xml \
 	  || status=1; \
 	exit $$status
 
 .PHONY: test-all
 test-all: test ## every test, the slow scenarios and the benchmark too
-	@$(PYTEST) -q -n $(VM_JOBS) --dist worksteal -m slow --junit-xml=.build/junit-slow.xml tests/vm
+	@$(PYTEST) -q $(IN_TURN) -m slow --junit-xml=.build/junit-slow.xml tests/vm
 	@$(MAKE) --no-print-directory bench
 
 .PHONY: bench

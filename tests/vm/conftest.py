@@ -21,7 +21,7 @@ from tests.vm.harness.site import Site, make_site
 
 MakeSite = Callable[..., Site]
 HERE = Path(__file__).parent
-LONGEST = ["test_main_job", "test_power", "test_hardware", "test_server"]
+LONGEST = ["test_main_job", "test_power", "test_hardware"]
 
 
 def pytest_configure() -> None:
@@ -36,11 +36,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here, so that `-m "not vm"` leaves them out; the longest begin first."""
+    """Mark every test here, so that `-m "not vm"` leaves them out, and sort them for two workers."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.vm)
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return when a test begins: the longest first, those that wait for the one installation last."""
+    if item.path.stem in LONGEST:
+        return LONGEST.index(item.path.stem)
+    needs_installation = "installed" in getattr(item, "fixturenames", ())
+    return len(LONGEST) + needs_installation
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,25 @@
-"""Classic boot managers and the real server process: sockets, Python's own XML-RPC client, plain HTTP."""
+"""Classic boot managers, and this project's own classic client, before the real server process.
+
+Sockets, Python's own XML-RPC client, plain HTTP.
+"""
 
 import http.client
+import json
 import urllib.request
 import xmlrpc.client
 
 import pytest
 
+from host.classic_client import ClassicClient, client_for
+from host.events import Events
+from host.http import HttpClient
+from host.report import ServerSink
+from host.server import AuthenticationRefused
 from tests.classic_boot_managers import BootManager, boot_of_2007, boot_of_later_years
 from tests.host.test_host_bootserver import Process, cli, key_file
+from wire.messages import NodeDetails, TargetState
 from wire.nodeconf import parse
+from wire.structure import structure
 
 pytestmark = pytest.mark.host
 
@@ -81,6 +92,35 @@ def upload(server, content):
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+@pytest.mark.parametrize("protocol", ["plcapi", "plcapi-session"])
+def test_this_projects_own_node_by_the_classic_protocol(folder, server, protocol):
+    text = key_file(folder) + f'PROTOCOL="{protocol}"\nBASE_IMAGE="base@{"a" * 64}"\n'
+    configuration = parse(text, "the medium")
+    node = client_for(HttpClient(server.nodes), configuration, "10.0.0.7")
+    assert isinstance(node, ClassicClient)
+    with pytest.raises(AuthenticationRefused):
+        node.call("BootGetNodeDetails")
+    switch(server, "--on")
+    details = structure(node.call("BootGetNodeDetails"), NodeDetails)
+    assert (details.hostname, details.boot_state) == ("node1", TargetState.INST)
+    node.call("ReportRunlevel", {"run_level": "reinstall"})
+    assert server.get("/api/nodes/node1")["run_level"] == "reinstall"
+    node.call("BootUpdateNode", {"boot_state": "boot", "run_id": details.run_id, "ssh_host_key": "ssh-x AA"})
+    shown = server.get("/api/nodes/node1")
+    assert (shown["boot_state"], shown["ssh_host_keys"]) == ("boot", ["ssh-x AA"])
+    sink = ServerSink()
+    sink.connect(node)
+    events = Events("bootmanager", (sink,))
+    events.tell("step.done", step="x", detail="grüße")
+    events.tell("chain.started", how="kexec")
+    assert sink.flush(60)
+    (log,) = (folder / "classic/logs/1").iterdir()
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == [
+        "step.done",
+        "chain.started",
+    ]
 
 
 def test_a_restart_ends_sessions_and_no_more(folder, server, manager):

@@ -536,6 +536,7 @@ def test_behind_one_address_the_name_says_whose_log_it_is(marked):
 
 
 def test_a_log_over_the_limit_is_refused(marked):
+    assert upload(marked, b"x" * (2 * 1024 * 1024)).status_code == 404, "a stranger's is not even read"
     manager(marked).hmac("AuthCheck")
     assert upload(marked, b"x" * (2 * 1024 * 1024)).status_code == 413
     assert logs(marked) == []

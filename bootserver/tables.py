@@ -70,6 +70,7 @@ class Node(Base):
 
     slivers: Mapped[list[Sliver]] = relationship(back_populates="node", cascade="all, delete-orphan")
     services: Mapped[list[Service]] = relationship(cascade="all, delete-orphan")
+    classic: Mapped[ClassicNode | None] = relationship(cascade="all, delete-orphan")
 
     # An id is never given out twice: a removed node's key medium must not become another node's.
     __table_args__ = {"sqlite_autoincrement": True}

@@ -35,7 +35,8 @@ TRANSIENT_FAULTS = (106, 111)
 UPLOAD_PATH = "/boot/upload-bmlog.php"
 LOG_BYTES = 512 * 1024
 # The events that end a boot: what was told until then is sent as a log.
-_UPLOAD_AT = {"chain.started", "debug.entered"}
+_CHAINED = "chain.started"
+_UPLOAD_AT = {_CHAINED, "debug.entered"}
 # Our errors that the owners of a node were notified of by classic boot managers too.
 _NOTIFIED = {
     "insufficient-memory": "insufficientmemory",
@@ -178,7 +179,11 @@ class ClassicClient(ServerClient):
 
     def _events(self, events: list[dict[str, Any]]) -> Any:
         lines = [json.dumps(event, separators=(",", ":")) + "\n" for event in events]
-        if any(event.get("event") in _UPLOAD_AT for event in events):
+        told = {event.get("event") for event in events}
+        if _CHAINED in told:
+            # configmanager, which runs next, has nothing to ask such a server: nobody else would say it.
+            self._run_level({"run_level": RunLevel.BOOT})
+        if _UPLOAD_AT & told:
             self._upload("".join((*self._told, *lines)))
         # Only now: a batch whose upload failed comes again.
         for line in lines:

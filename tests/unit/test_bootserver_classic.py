@@ -2,15 +2,19 @@
 
 import statistics
 import time
+from pathlib import Path
 from xmlrpc.client import Fault
 
 import pytest
 from bootserver_deployment import Deployment
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bootserver.calls import REFUSAL
-from bootserver.classic import SESSION_SECONDS, ClassicCalls, ClassicSessions
+from bootserver.classic import SESSION_SECONDS, ClassicCalls, ClassicSessions, is_classic
 from bootserver.classic_methods import METHODS
 from bootserver.methods import METHODS as SIGNED_METHODS
+from bootserver.methods import Faulty
 from bootserver.sessions import NotAuthentic
 from tests.classic_boot_managers import BootManager, MemoryProxy, boot_of_2007, boot_of_later_years, value_of
 from wire import xmlrpc
@@ -53,6 +57,12 @@ def test_it_is_off_by_default(server):
     for method in METHODS:
         assert fault_of(node.hmac, method) == REFUSED
     assert server.cli_json("node", "classic", "node1") == {"name": "node1", "classic": False}
+
+
+def test_the_operator_sees_who_may(server):
+    assert server.cli_json("node", "show", "node1")["classic"] is False
+    server.cli("node", "classic", "node1", "--on")
+    assert server.cli_json("node", "show", "node1")["classic"] is True
 
 
 def test_one_node_is_switched_on_and_no_other(server):
@@ -287,6 +297,11 @@ def test_a_programming_error_is_told_without_its_text(marked, monkeypatch, caplo
 # What else they may reach: nothing.
 
 
+def test_the_page_lists_all_that_can_be_called():
+    page = (Path(__file__).parents[2] / "docs/classic.md").read_text()
+    assert [name for name in METHODS if f"`{name}(" not in page] == []
+
+
 def test_these_are_all_the_methods():
     assert set(METHODS) == {
         "BootCheckAuthentication",
@@ -388,6 +403,41 @@ def test_the_decoys_key_opens_nothing(marked):
     for node_id in (2, 4711):
         node = BootManager(MemoryProxy(marked.web), node_id, NodeKey(bytes(32)).to_text())
         assert fault_of(node.hmac, "GetSession") == REFUSED
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+AUTHS = st.fixed_dictionaries(
+    {"AuthMethod": st.sampled_from(["hmac", "session"])},
+    optional=dict.fromkeys(("node_id", "node_ip", "value", "session"), ANYTHING),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(sorted(METHODS)), AUTHS, st.lists(ANYTHING, max_size=3), st.booleans())
+def test_whatever_is_sent_without_the_key_is_refused(marked, method, auth, params, known):
+    auth = {**auth, "node_id": 1} if known else auth
+    assert is_classic([auth, *params])
+    with pytest.raises((NotAuthentic, Faulty)) as refused:
+        ClassicCalls(marked.state).result(method, [auth, *params], "peer")
+    if isinstance(refused.value, Faulty):
+        assert refused.value.code == 102, "a bad argument, known from the call alone"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(sorted(METHODS)), st.lists(ANYTHING, max_size=4))
+def test_whatever_a_node_sends_has_a_result_or_a_documented_fault(marked, method, params):
+    auth, code = manager(marked).auth(*params), 0
+    try:
+        result = ClassicCalls(marked.state).result(method, [auth, *params], "peer")
+        assert b"<nil" not in xmlrpc.dump_reply(result)
+    except Faulty as fault:
+        code = fault.code
+    assert code in (0, 101, 102)
+    assert marked.node().boot_state == "inst"
 
 
 # Sessions.

@@ -167,6 +167,7 @@ def test_the_log_is_sent_when_a_boot_ends(server):
     events.tell("step.started", step="x")
     events.tell("chain.started", how="kexec")
     assert sink.flush(30)
+    assert server.node().run_level == "boot"
     (log,) = (server.folder / "classic/logs/1").iterdir()
     told = [json.loads(line)["event"] for line in log.read_text().splitlines()]
     assert told == ["step.started", "chain.started"]

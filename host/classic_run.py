@@ -41,7 +41,7 @@ class ClassicRun:
     is_open: bool = False
 
     def after(self, boot_state: str, seen: str) -> ClassicRun:
-        """Return what is so after the server said `boot_state`, with all it said in `seen`.
+        """Return what is so after the server said `boot_state`, with all it said (that too) in `seen`.
 
         A run ends when the server is seen to want something else, never by the node's own report: a server
         that forgets the report would else have the node installed over and over.
@@ -49,8 +49,7 @@ class ClassicRun:
         wanted = STATES[boot_state] in _INSTALLING
         same = wanted and self.is_open and boot_state == self.boot_state
         run_id = secrets.token_hex(16) if wanted and not same else self.run_id
-        changed = seen != self.seen or run_id != self.run_id
-        return ClassicRun(self.generation + changed, boot_state, seen, run_id, wanted)
+        return ClassicRun(self.generation + (seen != self.seen), boot_state, seen, run_id, wanted)
 
 
 class RunMemory(Protocol):

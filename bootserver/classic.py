@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bootserver.classic_methods import METHODS, Visit
-from bootserver.classic_nodes import Identities, Identity
+from bootserver.classic_nodes import MAXIMUM_ID, Identities, Identity
 from bootserver.methods import FaultCode, Faulty
 from bootserver.sessions import NotAuthentic
 from bootserver.state import State
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 # The originals keep a node's session for ever. Who holds a recorded one holds the node, so not here.
 SESSION_SECONDS = 24 * 3600
-_MAXIMUM_NODE_ID = 2**31 - 1
 
 
 def is_classic(params: list[Any]) -> bool:
@@ -44,7 +43,7 @@ def is_classic(params: list[Any]) -> bool:
 @dataclass(frozen=True)
 class _Open:
     name: str
-    node_id: int
+    classic_id: int
     key_digest: str
     opened: float
 
@@ -57,26 +56,26 @@ class ClassicSessions:
         self._secret = os.urandom(32)
         self._lock = threading.Lock()
         self._by_name: dict[str, _Open] = {}
-        self._by_node: dict[int, _Open] = {}
+        self._by_id: dict[int, _Open] = {}
 
     def open(self, identity: Identity) -> str:
         """Return a new session; the node's former one ends."""
         text = base64.b64encode(secrets.token_bytes(32)).decode()
-        opened = _Open(self._name(text), identity.node_id, self._digest(identity), self._clock())
+        opened = _Open(self._name(text), identity.classic_id, self._digest(identity), self._clock())
         with self._lock:
-            former = self._by_node.get(identity.node_id)
+            former = self._by_id.get(identity.classic_id)
             if former is not None:
                 del self._by_name[former.name]
-            self._by_node[identity.node_id] = self._by_name[opened.name] = opened
+            self._by_id[identity.classic_id] = self._by_name[opened.name] = opened
         return text
 
-    def node_id(self, text: str) -> int:
+    def classic_id(self, text: str) -> int:
         """Return whose session that may be, 0 for nobody's."""
         with self._lock:
             found = self._by_name.get(self._name(text))
         if found is None or self._clock() - found.opened > SESSION_SECONDS:
             return 0
-        return found.node_id
+        return found.classic_id
 
     def holds(self, text: str, identity: Identity) -> bool:
         """Say whether the session was opened with the key and the mark that the node has now."""
@@ -134,13 +133,13 @@ class ClassicCalls:
         if auth["AuthMethod"] == SESSION_METHOD:
             return self._by_session(auth)
         match auth:
-            case {"node_id": int(node_id), "value": str(value)} if 0 < node_id <= _MAXIMUM_NODE_ID:
+            case {"node_id": int(classic_id), "value": str(value)} if 0 < classic_id <= MAXIMUM_ID:
                 pass
             case _:
                 raise Faulty(FaultCode.ARGUMENT, "auth: node_id and value wanted")
-        if isinstance(node_id, bool) or not isinstance(auth.get("node_ip", ""), str):
+        if isinstance(classic_id, bool) or not isinstance(auth.get("node_ip", ""), str):
             raise Faulty(FaultCode.ARGUMENT, "auth: node_id is a number, node_ip a text")
-        identity = self._identity(node_id)
+        identity = self._identity(classic_id)
         try:
             right = same_mac(value, classic_mac(identity.key, params))
         except ValueError as error:
@@ -154,14 +153,14 @@ class ClassicCalls:
         text = auth.get("session")
         if not isinstance(text, str):
             raise Faulty(FaultCode.ARGUMENT, "auth: session wanted")
-        identity = self._identity(self._sessions.node_id(text))
+        identity = self._identity(self._sessions.classic_id(text))
         if not self._sessions.holds(text, identity) or not identity.node_id:
             raise NotAuthentic("classic: no such session")
         return identity
 
-    def _identity(self, node_id: int) -> Identity:
+    def _identity(self, classic_id: int) -> Identity:
         with self._database.read() as session:
-            return self._identities.find(session, node_id)
+            return self._identities.find(session, classic_id)
 
     def _session(self, auth: dict[str, Any], identity: Identity) -> str:
         """Return the session that the call came with, else a new one."""

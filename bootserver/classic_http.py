@@ -67,7 +67,7 @@ class ClassicHttp:
                 marked = classic_nodes.by_mac(session, mac)
             else:
                 marked = classic_nodes.only_one(classic_nodes.at(session, peer))
-            return marked.node_id if marked is not None else UNKNOWN
+            return marked.classic_id if marked is not None else UNKNOWN
 
     async def upload_log(self, request: Request) -> Response:
         """POST upload-bmlog.php: multipart with `log` and perhaps `hostname`; kept for the operator."""

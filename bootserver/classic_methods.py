@@ -157,7 +157,7 @@ def get_nodes(visit: Visit, wanted: object = None, fields: object = None) -> obj
     """GetNodes([id or filter], [fields]): the calling node, where it is asked for; states by later names."""
     node = visit.node
     record = {
-        "node_id": node.id,
+        "node_id": visit.marked.classic_id,
         "hostname": node.name,
         "boot_state": LATER_STATES[TargetState(node.boot_state)],
         "run_level": node.run_level,
@@ -165,8 +165,8 @@ def get_nodes(visit: Visit, wanted: object = None, fields: object = None) -> obj
         "version": "",
         "site_id": 1,
         "node_type": "regular",
-        "interface_ids": [node.id],
-        "nodenetwork_ids": [node.id],
+        "interface_ids": [visit.marked.classic_id],
+        "nodenetwork_ids": [visit.marked.classic_id],
         "nodegroup_ids": [],
         "ssh_rsa_key": node.ssh_host_keys[0] if node.ssh_host_keys else "",
         "last_contact": int(node.contacted),
@@ -186,7 +186,7 @@ def get_node_tags(visit: Visit, wanted: object = None, fields: object = None) ->
 
 def get_node_flavour(visit: Visit, wanted: object) -> object:
     """GetNodeFlavour(id): which archive the base filesystem is."""
-    if wanted not in (visit.node.id, visit.node.name) or isinstance(wanted, bool):
+    if wanted not in (visit.marked.classic_id, visit.node.name) or isinstance(wanted, bool):
         raise Faulty(FaultCode.ARGUMENT, "no such node")
     distribution, release, architecture = visit.marked.flavour.split("-")
     return {
@@ -221,9 +221,9 @@ def _interface(visit: Visit) -> dict[str, Any]:
         "type": "ipv4",
         "hostname": "",
         "is_primary": True,
-        "node_id": visit.node.id,
-        "interface_id": visit.node.id,
-        "nodenetwork_id": visit.node.id,
+        "node_id": visit.marked.classic_id,
+        "interface_id": visit.marked.classic_id,
+        "nodenetwork_id": visit.marked.classic_id,
         "interface_tag_ids": [],
         "bwlimit": -1,
     }

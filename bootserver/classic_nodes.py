@@ -18,6 +18,7 @@ from wire.session import KEY_BYTES, NodeKey
 
 # pldistro, distribution, architecture: what names the archive that a classic boot manager asks for.
 DEFAULT_FLAVOUR = "planetlab-trixie-x86_64"
+MAXIMUM_ID = 2**31 - 1
 FLAVOUR = re.compile(r"[A-Za-z0-9_.]{1,20}(-[A-Za-z0-9_.]{1,20}){2}")
 MAC = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 
@@ -32,8 +33,9 @@ class BadClassicSetting(ConfigurationError):
 
 @dataclass(frozen=True)
 class Identity:
-    """A key to compute with. `node_id` is 0 where there is no node that may use it."""
+    """A key to compute with for who calls itself `classic_id`; `node_id` is 0 where nobody may."""
 
+    classic_id: int
     node_id: int
     key: NodeKey = field(repr=False)
     since: float = 0.0
@@ -46,20 +48,19 @@ class Identities:
         self._master = master
         self._decoy = master.seal(bytes(KEY_BYTES), nodes.purpose(0))
 
-    def find(self, session: Session, node_id: int) -> Identity:
+    def find(self, session: Session, classic_id: int) -> Identity:
         """Return who that is. Raises CannotUnseal."""
         # Joined, so that a node that is not marked is no row, exactly like one that does not exist.
-        query = select(ClassicNode.since, ClassicNode.sealed_key, Node.sealed_key).join(
-            Node, Node.id == ClassicNode.node_id
-        )
-        found = session.execute(query.where(ClassicNode.node_id == node_id)).first()
-        since, other, own = found if found is not None else (0.0, b"", self._decoy)
-        known = node_id if found is not None else 0
+        columns = ClassicNode.node_id, ClassicNode.since, ClassicNode.sealed_key, Node.sealed_key
+        query = select(*columns).join(Node, Node.id == ClassicNode.node_id)
+        found = session.execute(query.where(ClassicNode.classic_id == classic_id)).first()
+        node_id, since, other, own = found if found is not None else (0, 0.0, b"", self._decoy)
         if other:
-            return Identity(known, NodeKey(self._master.unseal(other, purpose(known))), since)
-        secret = NodeKey(self._master.unseal(own, nodes.purpose(known)))
-        # The classic scheme takes NODE_KEY as it stands on the medium, and never decodes it.
-        return Identity(known, classic_key(secret.to_text()), since)
+            key = NodeKey(self._master.unseal(other, purpose(node_id)))
+        else:
+            # The classic scheme takes NODE_KEY as it stands on the medium, and never decodes it.
+            key = classic_key(NodeKey(self._master.unseal(own, nodes.purpose(node_id))).to_text())
+        return Identity(classic_id, node_id, key, since)
 
 
 def purpose(node_id: int) -> str:
@@ -67,13 +68,23 @@ def purpose(node_id: int) -> str:
     return f"classic key of node {node_id}"
 
 
-def mark(session: Session, node: Node) -> ClassicNode:
-    """Let a node speak the classic protocol; one that may already is left as it is."""
+def mark(session: Session, node: Node, classic_id: int | None = None) -> ClassicNode:
+    """Let a node speak the classic protocol; one that may already stays as it is but for what is given.
+
+    `classic_id` is its NODE_ID from another deployment. Raises BadClassicSetting.
+    """
     marked = session.get(ClassicNode, node.id)
     if marked is None:
         marked = ClassicNode(node_id=node.id, since=time.time(), flavour=DEFAULT_FLAVOUR)
-        session.add(marked)
-        session.flush()
+        wanted = classic_id or node.id
+    else:
+        wanted = classic_id or marked.classic_id
+    taken = select(ClassicNode).where(ClassicNode.classic_id == wanted, ClassicNode.node_id != node.id)
+    if session.scalar(taken) is not None:
+        raise BadClassicSetting(f"another node calls itself {wanted} already")
+    marked.classic_id = wanted
+    session.add(marked)
+    session.flush()
     return marked
 
 

@@ -23,6 +23,9 @@ WEAKNESSES = (
 @click.argument("name")
 @click.option("--on/--off", "on", default=None, help="Whether it may; off for every node until switched on.")
 @click.option("--key-file", type=click.File("r"), help="Its NODE_KEY from another deployment; - is stdin.")
+@click.option(
+    "--id", "classic_id", type=click.IntRange(1, classic_nodes.MAXIMUM_ID), help="Its NODE_ID there."
+)
 @click.option("--mac", help="Its network card, for getnodeid.")
 @click.option("--flavour", metavar="PLDISTRO-DISTRIBUTION-ARCH", help="Which archive it is pointed to.")
 @format_option
@@ -30,6 +33,7 @@ def classic(
     name: str,
     on: bool | None,
     key_file: IO[str] | None,
+    classic_id: int | None,
     mac: str | None,
     flavour: str | None,
     form: str,
@@ -38,17 +42,18 @@ def classic(
 
     The classic protocol is weak: what an attacker on the path recorded can be replayed at any time, a MAC
     is good for other calls too, and replies are not authenticated. Switch it on only for nodes that have
-    no other boot manager. It uses NODE_KEY as on the key medium, or the one in --key-file.
+    no other boot manager. It uses NODE_ID and NODE_KEY as on the key medium, or those that the node has from
+    another deployment: --id and --key-file.
     """
-    if on is not True and (key_file or mac is not None or flavour is not None):
-        raise click.UsageError("--key-file, --mac and --flavour need --on")
+    if on is not True and any(option is not None for option in (key_file, classic_id, mac, flavour)):
+        raise click.UsageError("--key-file, --id, --mac and --flavour need --on")
     state = open_state()
     with state.database.write() as session:
         node = nodes.find(session, name)
         if on is False:
             classic_nodes.unmark(session, node)
         if on:
-            marked = classic_nodes.mark(session, node)
+            marked = classic_nodes.mark(session, node, classic_id)
             if key_file is not None:
                 classic_nodes.set_key(marked, state.master, _read_key(key_file))
             if mac is not None:
@@ -80,6 +85,7 @@ def _shown(name: str, marked: ClassicNode | None) -> dict[str, Any]:
     return {
         "name": name,
         "classic": True,
+        "classic_id": marked.classic_id,
         "other_key": bool(marked.sealed_key),
         "mac": marked.mac,
         "flavour": marked.flavour,

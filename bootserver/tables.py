@@ -145,13 +145,15 @@ class Service(Base):
 class ClassicNode(Base):
     """That a node may speak the classic protocol; without this row it may not.
 
-    `sealed_key` is its key from another deployment as text, b"" where it is the node's own. `mac` and
-    `network` are what the operator said or the node told, `peer` is where its last proven call came from.
+    `classic_id` is the number by which it calls itself, the node's own or that from another deployment.
+    `sealed_key` is its key from there as text, b"" where it is the node's own. `mac` and `network` are what
+    the operator said or the node told, `peer` is where its last proven call came from.
     """
 
     __tablename__ = "classic_nodes"
 
     node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
+    classic_id: Mapped[int] = mapped_column(unique=True)
     since: Mapped[float]
     sealed_key: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     flavour: Mapped[str] = mapped_column(String(64))

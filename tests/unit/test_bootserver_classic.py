@@ -104,9 +104,37 @@ def test_a_key_from_another_deployment(server, tmp_path):
             assert OTHER_KEY.encode() not in path.read_bytes(), path
 
 
+def test_a_node_keeps_the_number_that_it_has_elsewhere(server, tmp_path):
+    (tmp_path / "key").write_text(OTHER_KEY)
+    server.cli("node", "classic", "node1", "--on", "--id", 4711, "--key-file", tmp_path / "key")
+    node = BootManager(MemoryProxy(server.web), 4711, OTHER_KEY)
+    states = []
+    boot_of_later_years(node, states)
+    assert states == ["install", "boot"]
+    assert node.hmac("GetNodes", 4711)[0]["node_id"] == 4711
+    assert node.hmac("GetNodes", 1) == []
+    assert node_id_of(server) == "4711"
+    assert fault_of(manager(server, key=OTHER_KEY).hmac, "AuthCheck") == REFUSED, "by its number here"
+    node.session = node.hmac("GetSession")
+    server.cli("node", "classic", "node1", "--on", "--id", 4712)
+    assert fault_of(node.in_session, "AuthCheck") == REFUSED
+
+
+def test_two_nodes_never_have_one_number(server):
+    server.add("node2")
+    server.cli("node", "classic", "node1", "--on", "--id", 2)
+    said = server.cli("node", "classic", "node2", "--on", status=1)
+    assert "another node calls itself 2" in said
+    server.cli("node", "classic", "node2", "--on", "--id", 1)
+    assert manager(server, key=server.key("node2").to_text()).hmac("GetNodes")[0]["hostname"] == "node2"
+    server.cli("node", "classic", "node1", "--on", "--id", 1, status=1)
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("--id", 5),
+        ("--on", "--id", 0),
         ("--mac", "52:54:00:ab:cd:ef"),
         ("--off", "--flavour", "a-b-c"),
     ],

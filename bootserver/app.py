@@ -1,15 +1,17 @@
-"""The application that nodes talk to: signed calls, and blobs by their hash. Nothing else is on this port."""
+"""The application that nodes talk to: calls, blobs by their hash, and what classic boot managers ask for."""
 
 from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from bootserver.bounded import read_bounded
 from bootserver.calls import Calls
+from bootserver.classic_http import ClassicHttp
 from bootserver.sessions import Sessions
 from bootserver.state import State
 from images.manifest import is_digest
@@ -24,6 +26,7 @@ def node_app(state: State) -> Starlette:
             Route("/PLCAPI/", routes.call, methods=["POST"]),
             Route("/PLCAPI", routes.call, methods=["POST"]),
             Route("/images/blobs/{digest}", routes.blob, methods=["GET"]),
+            *ClassicHttp(state).routes(),
         ]
     )
 
@@ -46,20 +49,3 @@ class _NodeRoutes:
             raise HTTPException(404)
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return FileResponse(self._blobs.path(digest), media_type="application/octet-stream", headers=headers)
-
-
-async def read_bounded(request: Request, limit: int) -> bytes:
-    """Return the body. Answers 413 as soon as it is known to be longer than `limit` bytes."""
-    stated = request.headers.get("content-length", "0")
-    if not stated.isdigit() or int(stated) > limit:
-        raise HTTPException(413)
-    parts, size = [], 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise HTTPException(413)
-            parts.append(part)
-    except ClientDisconnect:
-        raise HTTPException(400) from None
-    return b"".join(parts)

@@ -1,7 +1,8 @@
 """One XML-RPC call, from the bytes of its body to the bytes of the answer.
 
 Who is not authentic gets fault 103 with one and the same text, whatever the reason. Everybody else
-gets an authenticated reply; a fault is part of it, so that nobody on the path can make one up.
+gets an authenticated reply; a fault is part of it, so that nobody on the path can make one up. Calls of
+nodes that are marked for the classic protocol go their own way (bootserver.classic), replies as well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bootserver import nodes
+from bootserver.classic import ClassicCalls, is_classic
 from bootserver.methods import METHODS, FaultCode, Faulty
 from bootserver.sessions import Auth, NotAuthentic, Proven, Sessions, check_nonce
 from bootserver.state import State
@@ -43,6 +45,7 @@ class Calls:
     def __init__(self, state: State, sessions: Sessions) -> None:
         self._state = state
         self._sessions = sessions
+        self._classic = ClassicCalls(state)
         self._decoy = state.master.seal(bytes(KEY_BYTES), nodes.purpose(0))
 
     def answer(self, body: bytes, peer: str) -> bytes:
@@ -51,10 +54,14 @@ class Calls:
             method, params = xmlrpc.load_call(body)
             if method == "OpenSession":
                 return xmlrpc.dump_reply(self._open(params, peer))
+            if is_classic(params):
+                return xmlrpc.dump_reply(self._classic.result(method, params, peer))
             return xmlrpc.dump_reply(self._signed(method, params, peer))
         except NotAuthentic as error:
             log.warning("refused a call from %s: %s", peer, error.detail)
             return xmlrpc.dump_fault(int(FaultCode.AUTHENTICATION), REFUSAL)
+        except Faulty as error:  # Of a classic call; those of signed calls are inside a signed reply.
+            return xmlrpc.dump_fault(int(error.code), error.text)
         except MalformedMessage as error:
             return xmlrpc.dump_fault(int(FaultCode.ARGUMENT), error.detail)
 

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import click
 
-from bootserver import cli_image, cli_media, cli_node, cli_slice
+from bootserver import cli_classic, cli_image, cli_media, cli_node, cli_slice
 from bootserver.cli_state import open_state
 from bootserver.output import printable
 from bootserver.serve import Address, serve
@@ -104,6 +104,7 @@ def serve_command(listen: str, operator: str) -> None:
 
 
 main.add_command(cli_node.node)
+cli_node.node.add_command(cli_classic.classic)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)
 main.add_command(cli_slice.service)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Base(DeclarativeBase):
@@ -70,6 +70,7 @@ class Node(Base):
 
     slivers: Mapped[list[Sliver]] = relationship(back_populates="node", cascade="all, delete-orphan")
     services: Mapped[list[Service]] = relationship(cascade="all, delete-orphan")
+    classic: Mapped[ClassicNode | None] = relationship(cascade="all, delete-orphan")
 
     # An id is never given out twice: a removed node's key medium must not become another node's.
     __table_args__ = {"sqlite_autoincrement": True}
@@ -139,3 +140,23 @@ class Service(Base):
     node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     unit: Mapped[str]
+
+
+class ClassicNode(Base):
+    """That a node may speak the classic protocol; without this row it may not.
+
+    `classic_id` is the number by which it calls itself, the node's own or that from another deployment.
+    `sealed_key` is its key from there as text, b"" where it is the node's own. `mac` and `network` are what
+    the operator said or the node told, `peer` is where its last proven call came from.
+    """
+
+    __tablename__ = "classic_nodes"
+
+    node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
+    classic_id: Mapped[int] = mapped_column(unique=True)
+    since: Mapped[float]
+    sealed_key: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    flavour: Mapped[str] = mapped_column(String(64))
+    mac: Mapped[str] = mapped_column(String(17), default="", index=True)
+    network: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    peer: Mapped[str] = mapped_column(String(64), default="", index=True)

@@ -55,6 +55,7 @@ def node_whole(node: Node) -> dict[str, Any]:
         "base_image": node.base_image,
         "images": node.images,
         "slices": sorted(sliver.slice.name for sliver in node.slivers),
+        "classic": node.classic is not None,
         "services": sorted(service.name for service in node.services),
         "ssh_keys": node.ssh_keys,
         "ssh_host_keys": node.ssh_host_keys,

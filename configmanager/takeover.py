@@ -9,6 +9,7 @@ from pathlib import Path
 
 from configmanager.records import WrongNode
 from host import network
+from host.classic_client import client_for
 from host.events import Events
 from host.http import HttpClient
 from host.network import NoNetwork
@@ -73,7 +74,7 @@ def connect(run: Runner, events: Events, expected: Handoff) -> Link:
         raise WrongNode(f"the key medium is node {configuration.node_id}'s, this is node {expected.node_id}")
     http = HttpClient(configuration.server, proxy=configuration.proxy)
     address = _wait_for_address(run)
-    return Link(ServerClient(http, configuration.node_id, configuration.key, address), configuration)
+    return Link(client_for(http, configuration, address), configuration)
 
 
 def _configuration(run: Runner, events: Events) -> NodeConfiguration:

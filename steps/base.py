@@ -54,10 +54,10 @@ class Observation:
 
 
 class Facts:
-    """What is known so far: at most one instance of each class."""
+    """What is known so far: at most one instance of each class, found by the classes it extends too."""
 
     def __init__(self, facts: tuple[object, ...] = ()) -> None:
-        self._facts = {type(fact): fact for fact in facts}
+        self._facts = {kind: fact for fact in facts for kind in type(fact).__mro__[:-1]}
 
     def __getitem__(self, kind: type[F]) -> F:
         """Return the fact of that class. Raises KeyError, which is a fault of the plan."""

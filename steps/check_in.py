@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from host.classic_client import client_for
 from host.http import HttpClient
 from host.journal import Journal
 from host.network import NetworkUp
 from host.refusals import Refusals
 from host.server import AuthenticationRefused, ServerClient
+from images.cache import Cache
+from images.documents import Documents
+from images.run_memory import RunRecord
 from steps.base import Context, Effect, Observation, Step, holds
 from wire.messages import NodeDetails
 from wire.nodeconf import NodeConfiguration
@@ -19,14 +23,15 @@ class CheckIn(Step):
     name = "check_in"
     title = "Check in at the server"
     effect = Effect.READS
-    needs = (NodeConfiguration, NetworkUp, Journal)
+    needs = (NodeConfiguration, NetworkUp, Journal, Cache)
     gives = (ServerClient, NodeDetails)
 
     def observe(self, context: Context) -> Observation:
         configuration = context.facts[NodeConfiguration]
         http = HttpClient(configuration.server, proxy=configuration.proxy)
         address = context.facts[NetworkUp].address
-        client = ServerClient(http, configuration.node_id, configuration.key, address)
+        memory = RunRecord(Documents(context.facts[Cache], configuration.key), context.host.state_dir)
+        client = client_for(http, configuration, address, memory)
         refusals = Refusals(context.facts[Journal])
         refusals.gate()
         try:

@@ -1,4 +1,8 @@
-"""Set the clock by the server's authenticated time, before anything is judged by its age."""
+"""Set the clock by the server's authenticated time, before anything is judged by its age.
+
+A classic server tells no time that could be trusted. The clock then stays as it is, and says so: nothing
+that such a server names is judged by its age.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,9 @@ class SetClock(Step):
     needs = (ServerClient,)
 
     def observe(self, context: Context) -> Observation:
+        if not context.facts[ServerClient].server_time:
+            context.host.events.tell("clock.unknown")
+            return holds()
         off = _server_now(context) - time.time()
         if abs(off) <= TOLERATED_SECONDS:
             return holds()

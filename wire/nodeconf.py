@@ -2,7 +2,8 @@
 
 Lines KEY="value"; comments start with # in column 0; quotes must match; unknown keys are ignored; an
 empty value is an error. Host and domain names are lowercased and a MAC address uppercased, as the
-original boot managers did. Added to the classic keys: BOOT_SERVER, the server's base URL.
+original boot managers did. Added to the classic keys: BOOT_SERVER, the server's base URL; PROTOCOL, what is
+spoken with it; BASE_IMAGE, an image and the hash of its manifest, for servers that cannot name one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from wire.errors import ConfigurationError
+from wire.messages import ImageRef
+from wire.plc import classic_key
 from wire.session import BadNodeKey, NodeKey
 
 FILE_NAMES = ("plnode.txt", "planet.cnf")
 MAXIMUM_BYTES = 64 * 1024
+_IMAGE = re.compile(r"([a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)@([0-9a-f]{64})")
 _LINE = re.compile(r"""([A-Z][A-Z0-9_]*)=(?:"([^"]*)"|'([^']*)'|([^\s"']*))\s*""")
 
 
@@ -33,6 +37,14 @@ class IpMethod(StrEnum):
 
     STATIC = "static"
     DHCP = "dhcp"
+
+
+class Protocol(StrEnum):
+    """What is spoken with the server: the project's own signed calls, or the classic PLC protocol."""
+
+    SIGNED = "signed"
+    PLCAPI = "plcapi"
+    PLCAPI_SESSION = "plcapi-session"
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,10 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class NodeConfiguration:
-    """Who this node is and how it reaches its server."""
+    """Who this node is and how it reaches its server.
+
+    `base_image` is set with the classic protocols only, whose servers cannot name one.
+    """
 
     node_id: int
     key: NodeKey = field(repr=False)
@@ -65,6 +80,8 @@ class NodeConfiguration:
     network: NetworkSettings
     hostname: str = ""
     proxy: str = ""
+    protocol: Protocol = Protocol.SIGNED
+    base_image: ImageRef | None = None
 
 
 def parse(text: str, source: str) -> NodeConfiguration:
@@ -99,14 +116,17 @@ class _Reader:
         self._source = source
 
     def configuration(self) -> NodeConfiguration:
+        protocol = self._protocol()
         name = ".".join(part for part in (self._text("HOST_NAME"), self._text("DOMAIN_NAME")) if part)
         return NodeConfiguration(
             node_id=self._node_id(),
-            key=self._key(),
+            key=self._key(protocol),
             server=self._server(),
             network=self._network(),
             hostname=name.lower(),
             proxy=self._text("PROXY_SERVER"),
+            protocol=protocol,
+            base_image=self._base_image() if protocol is not Protocol.SIGNED else None,
         )
 
     def _text(self, key: str) -> str:
@@ -129,9 +149,22 @@ class _Reader:
             raise self._wrong("NODE_ID", "is not a positive number")
         return int(text)
 
-    def _key(self) -> NodeKey:
+    def _protocol(self) -> Protocol:
         try:
-            return NodeKey.from_text(self._need("NODE_KEY"))
+            return Protocol(self._text("PROTOCOL") or Protocol.SIGNED)
+        except ValueError:
+            raise self._wrong("PROTOCOL", f"is none of {', '.join(Protocol)}") from None
+
+    def _base_image(self) -> ImageRef:
+        found = _IMAGE.fullmatch(self._need("BASE_IMAGE"))
+        if found is None:
+            raise self._wrong("BASE_IMAGE", "is not of the form NAME@SHA256, the hash of its manifest")
+        return ImageRef(found[1], found[2])
+
+    def _key(self, protocol: Protocol) -> NodeKey:
+        read = NodeKey.from_text if protocol is Protocol.SIGNED else classic_key
+        try:
+            return read(self._need("NODE_KEY"))
         except BadNodeKey as error:
             raise self._wrong("NODE_KEY", f"is malformed: {error.detail}") from None
 

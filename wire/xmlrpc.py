@@ -58,10 +58,20 @@ class _Reader(Unmarshaller):
     any length, a key twice, lists within lists until the memory ends.
     """
 
+    def __init__(self) -> None:
+        super().__init__(use_builtin_types=True)
+        self._open = 0
+
     def start(self, tag: str, attrs: dict[str, str]) -> None:
-        if len(self._marks) > MAXIMUM_DEPTH:
+        self._open += 1
+        # A level of values takes three elements; others, which nobody knows, must not go on either.
+        if len(self._marks) > MAXIMUM_DEPTH or self._open > 4 * MAXIMUM_DEPTH:
             raise ResponseError(f"nested deeper than {MAXIMUM_DEPTH}")
         super().start(tag, attrs)
+
+    def end(self, tag: str) -> None:
+        self._open -= 1
+        super().end(tag)
 
     def _end_integer(self, data: str) -> None:
         if not _INTEGER.fullmatch(data) or not -(2**63) <= int(data) < 2**63:
@@ -142,7 +152,7 @@ def _finish(body: str) -> bytes:
 def _load(body: bytes) -> tuple[tuple[Any, ...], str | None]:
     if len(body) > MAXIMUM_BYTES:
         raise MalformedMessage(f"XML-RPC: a body of {len(body)} bytes, {MAXIMUM_BYTES} allowed")
-    target = _Reader(use_builtin_types=True)
+    target = _Reader()
     try:
         parser = DefusedExpatParser(target, forbid_dtd=True)
         # Decoded here, so that no declaration in the body chooses another of Python's many codecs.

@@ -103,8 +103,7 @@ def test_whatever_it_asks_for_no_data_of_others_is_written(found, policy, volume
         assert disk.state is not DiskState.UNREADABLE
         if disk.state is DiskState.FOREIGN or disk.bus == "usb" or disk.removable:
             assert named(disk, policy)
-    assert min(layout.boot_mib, layout.root_mib) > 0
-    assert layout.swap_mib >= 0
+    assert min(layout.boot_mib, layout.swap_mib, layout.root_mib) > 0
     # Nothing reaches beyond the disk.
     assert layout.boot_mib + layout.swap_mib + layout.root_mib <= layout.system.size_bytes // MIB
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,6 +18,9 @@ from bootserver.sessions import Sessions
 from bootserver.state import State
 from images.manifest import is_digest
 from wire import xmlrpc
+
+# A body takes up to 96 MiB while it is read into values; anybody may send one.
+CALLS_AT_A_TIME = 4
 
 
 def node_app(state: State) -> Starlette:
@@ -35,12 +40,15 @@ class _NodeRoutes:
     def __init__(self, state: State, calls: Calls) -> None:
         self._blobs = state.blobs
         self._calls = calls
+        self._room = asyncio.Semaphore(CALLS_AT_A_TIME)
 
     async def call(self, request: Request) -> Response:
         """POST /PLCAPI/: one XML-RPC call."""
         body = await read_bounded(request, xmlrpc.MAXIMUM_BYTES)
         peer = request.client.host if request.client else ""
-        return Response(await run_in_threadpool(self._calls.answer, body, peer), media_type="text/xml")
+        async with self._room:
+            answer = await run_in_threadpool(self._calls.answer, body, peer)
+        return Response(answer, media_type="text/xml")
 
     async def blob(self, request: Request) -> Response:
         """GET /images/blobs/<sha256>: the file, with ranges. Content is checked by those who fetch it."""

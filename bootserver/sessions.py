@@ -60,7 +60,7 @@ class Auth:
                 "counter": int(counter),
                 "value": str(value),
             } if not isinstance(node_id, bool) and not isinstance(counter, bool):
-                if method == METHOD and len(node_ip) <= 64 and value.isascii():
+                if method == METHOD and len(node_ip) <= 64 and value.isascii() and 0 < node_id < 2**31:
                     return cls(node_id, node_ip, session, counter, value)
         raise NotAuthentic("no auth struct")
 

@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
@@ -36,11 +37,21 @@ def read_regular(path: Path, limit: int) -> bytes:
 
     A symbolic link, device or pipe of that name is neither followed nor waited for: OSError, ELOOP.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.ELOOP, "not a regular file", str(path))
+    with os.fdopen(_open_regular(path, os.O_RDONLY), "rb") as file:
         return file.read(limit)
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a regular file to append to, making it where it is not there; as careful as read_regular()."""
+    return os.fdopen(_open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+
+def _open_regular(path: Path, flags: int) -> int:
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.ELOOP, "not a regular file", str(path))
 
 
 def sync_folder(path: Path) -> None:

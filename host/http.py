@@ -60,15 +60,24 @@ class HttpTimeouts:
     silence: float = SILENCE_SECONDS
 
 
+class _Session(requests.Session):
+    """Takes a redirection for an answer like others: requests would read its body without any bound."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 class HttpClient:
     """Talks to one server; connections are kept open between requests. Not for several threads at once."""
 
     def __init__(self, base_url: str, *, proxy: str = "", timeouts: HttpTimeouts = HttpTimeouts()) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout = (timeouts.connect, timeouts.silence)
-        self._session = requests.Session()
+        self._session = _Session()
         # The environment (proxies, .netrc) must not decide where a node's calls go.
         self._session.trust_env = False
+        # A compressed answer of the size allowed may unfold to a thousand times that in memory.
+        self._session.headers["Accept-Encoding"] = "identity"
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
 
@@ -80,7 +89,11 @@ class HttpClient:
         url = self.base_url + path
         with self._asking(url):
             answer = self._session.post(
-                url, data=body, headers={"Content-Type": content_type}, timeout=self._timeout, stream=True
+                url,
+                data=body,
+                headers={"Content-Type": content_type},
+                timeout=self._timeout,
+                stream=True,
             )
             with answer:
                 self._check(answer, url)
@@ -127,6 +140,11 @@ class HttpClient:
             raise NotAtServer(url)
         if answer.status_code != 200:
             raise ServerUnreachable(f"{url} answered with status {answer.status_code}")
+        encoding = answer.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise ServerUnreachable(
+                f"{url} answered in the encoding {encoding[:20]!r}, which nobody asked for"
+            )
 
 
 def _bounded(answer: requests.Response, limit: int, url: str) -> bytes:

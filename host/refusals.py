@@ -1,16 +1,20 @@
 """How often the server refused this node, counted across reboots in the journal on the dongle.
 
 A pause is measured in seconds since the kernel started, because no clock can be trusted by a node that
-its server refuses. A pause begun in an earlier boot begins anew with this one.
+its server refuses. A pause begun in an earlier boot begins anew with this one. Whoever writes to the
+dongle can make the node pause, once a boot, and no longer.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
 from host.journal import Journal
 from wire.errors import TrustError
+
+log = logging.getLogger(__name__)
 
 ALLOWED = 3
 PAUSE_SECONDS = 15 * 60.0
@@ -52,16 +56,23 @@ class Refusals:
             return 0.0
         boot, uptime = refused[-1]
         since = _uptime() - uptime if boot == self._boot_id else _uptime()
-        return max(0.0, PAUSE_SECONDS - since)
+        return min(PAUSE_SECONDS, max(0.0, PAUSE_SECONDS - since))
 
     def refused(self) -> None:
-        """Count one refusal. Raises OSError with the dongle's trouble."""
-        self._journal.append(_REFUSED, boot=self._boot_id, uptime=round(_uptime(), 1))
+        """Count one refusal."""
+        self._note(_REFUSED, boot=self._boot_id, uptime=round(_uptime(), 1))
 
     def cleared(self) -> None:
         """Forget the refusals: a call was accepted, or a person acted."""
         if self._refused():
-            self._journal.append(_CLEARED)
+            self._note(_CLEARED)
+
+    def _note(self, kind: str, **data: object) -> None:
+        try:
+            self._journal.append(kind, **data)
+        except OSError as error:
+            # A dongle in trouble costs the count, and must not hide why the server was asked.
+            log.warning("the journal takes no %s: %s", kind, error)
 
     def _refused(self) -> list[tuple[str, float]]:
         found: list[tuple[str, float]] = []

@@ -139,4 +139,8 @@ class ServerClient:
         except xmlrpc.Fault as fault:
             if fault.faultCode == FAULT_AUTHENTICATION:
                 raise AuthenticationRefused(f"{self._http.base_url}: {fault.faultString}") from None
-            raise CallRefused(f"{method}: fault {fault.faultCode}: {fault.faultString}") from None
+            # Faults of a call arrive signed, within a reply; who sent this one is not known.
+            raise ServerNotAuthentic(
+                f"{self._http.base_url} answered {method} with an unsigned fault {fault.faultCode}: "
+                f"{fault.faultString}"
+            ) from None

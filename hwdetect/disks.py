@@ -15,7 +15,7 @@ from host.storage import (
 from hwdetect.content import MIB, DiskState
 from hwdetect.inventory import Disk, Inventory, describe_disk
 from hwdetect.media import Media
-from wire.errors import UnsupportedHardware
+from wire.errors import ConfigurationError, UnsupportedHardware
 from wire.messages import DiskPolicy, Minimum, VolumeSizes
 
 AUTO, NONE = "auto", "none"
@@ -63,6 +63,14 @@ class DiskTooSmall(UnsupportedHardware):
     hint = "Put in a larger disk, or make the node's volumes smaller at the server."
 
 
+class BadVolumeSizes(ConfigurationError):
+    """The configuration has volumes of no or of negative size."""
+
+    code = "bad-volume-sizes"
+    title = "The node's volumes have impossible sizes"
+    hint = "Set boot_mib, swap_mib and root_mib at the server: bootserver node set NAME root_mib=3072."
+
+
 class DiskHoldsData(UnsupportedHardware):
     """The only disks there are hold data that is not ours."""
 
@@ -100,8 +108,10 @@ def choose(
 ) -> Choice:
     """Decide which disks the node uses, and how.
 
-    Raises DiskNotFound, DiskRefused, DisksAmbiguous, NoDisk, DiskTooSmall, DiskHoldsData.
+    Raises BadVolumeSizes, DiskNotFound, DiskRefused, DisksAmbiguous, NoDisk, DiskTooSmall, DiskHoldsData.
     """
+    if min(sizes.boot_mib, sizes.swap_mib, sizes.root_mib) < 1:
+        raise BadVolumeSizes(f"boot {sizes.boot_mib}, swap {sizes.swap_mib}, root {sizes.root_mib} MiB")
     needed = max(minimum.disk_mib, system_disk_mib(sizes.boot_mib, sizes.swap_mib, sizes.root_mib))
     chooser = _Chooser(inventory, media, needed)
     named = [] if policy.data in (AUTO, NONE) else [name.strip() for name in policy.data.split(",")]

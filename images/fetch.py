@@ -12,7 +12,15 @@ from typing import Protocol
 
 from host.http import PATIENT, AnswerTooLong, HttpClient
 from images.cache import Cache
-from images.manifest import MAXIMUM_MANIFEST_BYTES, Blob, Manifest, parse, sha256
+from images.manifest import (
+    MAXIMUM_MANIFEST_BYTES,
+    Blob,
+    MalformedManifest,
+    Manifest,
+    is_digest,
+    parse,
+    sha256,
+)
 from wire.errors import VerificationError
 from wire.messages import ImageRef
 
@@ -101,6 +109,9 @@ class Supply:
 
     def manifest(self, ref: ImageRef) -> Manifest:
         """Return an image's manifest. Raises as blob() does, and MalformedManifest."""
+        if not is_digest(ref.manifest):
+            # It becomes a path in the cache and at the server.
+            raise MalformedManifest(f"image {ref.name!r} is not named by a SHA-256")
         return parse(self._get(ref.manifest, None, MAXIMUM_MANIFEST_BYTES))
 
     def bring(self, blob: Blob) -> None:

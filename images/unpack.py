@@ -1,7 +1,8 @@
 """From blobs to a tree: fetch and verify in one thread, zstd and tar in two processes, memory bounded.
 
-The programs are GNU tar and zstd. tar strips leading slashes and refuses members with `..`; what a
-verified archive may do within the tree is the publisher's business.
+The programs are GNU tar and zstd. tar runs with the tree for its root (confined.py), strips leading
+slashes and refuses members with `..`; what a verified archive may do within the tree is the publisher's
+business.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from host.http import HttpClient
 from host.run import CommandFailed, Runner
 from images.cache import Cache
+from images.confined import confined
 from images.fetch import HttpSource, Source, Supply, Transfer
 from images.manifest import Layer, Manifest
 from wire.errors import ConfigurationError
@@ -27,6 +29,22 @@ LAYER_SECONDS = 4 * 3600.0
 # In a process of its own: tar would put a third one between us and it, which copies 10 KiB at a time.
 # The memory is zstd's own bound, stated: the smallest node has 512 MiB.
 _ZSTD = ("zstd", "--decompress", "--stdout", "--memory=128MiB")
+_TAR = (
+    "tar",
+    "--extract",
+    "--file=-",
+    "--numeric-owner",
+    "--same-owner",
+    "--preserve-permissions",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--acls",
+    # A layer that has lib/ over one where lib is a link to usr/lib must not replace the link.
+    "--keep-directory-symlink",
+    # The clock of a machine with an empty battery is in the past of every file.
+    "--warning=no-timestamp",
+    "--directory=/",
+)
 _ENOSPC = "No space left on device"
 _MIB = 1024 * 1024
 
@@ -111,7 +129,8 @@ def _unpack_layer(
     try:
         with (
             closing(supply.ahead(layer.blobs)) as contents,
-            run.feeding(_ZSTD, _tar(target), timeout=LAYER_SECONDS) as tar,
+            confined(_TAR, target) as tar_in_target,
+            run.feeding(_ZSTD, tar_in_target, timeout=LAYER_SECONDS) as tar,
         ):
             for data in contents:
                 tar.write(data)
@@ -144,26 +163,6 @@ def prefetch(
             done += blob.size
             on_progress(done / manifest.size, f"{manifest.name} into the cache")
     return supply.transfer
-
-
-def _tar(target: Path) -> list[str | Path]:
-    return [
-        "tar",
-        "--extract",
-        "--file=-",
-        "--numeric-owner",
-        "--same-owner",
-        "--preserve-permissions",
-        "--xattrs",
-        "--xattrs-include=*",
-        "--acls",
-        # A layer that has lib/ over one where lib is a link to usr/lib must not replace the link.
-        "--keep-directory-symlink",
-        # The clock of a machine with an empty battery is in the past of every file.
-        "--warning=no-timestamp",
-        "--directory",
-        target,
-    ]
 
 
 def _check_room(manifest: Manifest, target: Path) -> None:

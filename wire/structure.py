@@ -6,11 +6,13 @@ different things, and a peer that mixes them up is told so.
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import cattrs
-from cattrs.errors import BaseValidationError
+from cattrs.errors import BaseValidationError, IterableValidationError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn
 from cattrs.v import format_exception, transform_error
 
 from wire.errors import VerificationError
@@ -35,6 +37,39 @@ def _strict(kind: type) -> Any:
     return hook
 
 
+def _fields_of(converter: cattrs.Converter, kind: type) -> Any:
+    inner: Any = make_dict_structure_fn(kind, converter, _cattrs_detailed_validation=True)
+
+    def hook(value: Any, _: Any) -> Any:
+        # A text has no members, so every field with a default would get that.
+        if not isinstance(value, dict):
+            raise TypeError(f"a struct wanted, {type(value).__name__} given")
+        return inner(value, kind)
+
+    return hook
+
+
+def _items_of(converter: cattrs.Converter, kind: Any) -> Any:
+    item_kind = get_args(kind)[0]
+
+    def hook(value: Any, _: Any) -> Any:
+        # A text would do for a list of its characters, a struct for a list of its keys.
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"a list wanted, {type(value).__name__} given")
+        found, errors = [], []
+        for index, item in enumerate(value):
+            try:
+                found.append(converter.structure(item, item_kind))
+            except (BaseValidationError, TypeError, ValueError) as error:
+                error.add_note(IterableValidationNote(f"item {index}", index, item_kind))
+                errors.append(error)
+        if errors:
+            raise IterableValidationError(f"a list of {item_kind}", errors, kind)
+        return tuple(found)
+
+    return hook
+
+
 def _enum(value: Any, kind: type[StrEnum]) -> StrEnum:
     if type(value) is not str:
         raise TypeError(f"one of {', '.join(kind)} wanted, {type(value).__name__} given")
@@ -47,6 +82,10 @@ def _make_converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _strict(kind))
     # A StrEnum is a str too: without its own hook any text would pass for one.
     converter.register_structure_hook(StrEnum, _enum)
+    converter.register_structure_hook_factory(is_dataclass, lambda kind: _fields_of(converter, kind))
+    converter.register_structure_hook_factory(
+        lambda kind: get_origin(cast(object, kind)) is tuple, lambda kind: _items_of(converter, kind)
+    )
     return converter
 
 

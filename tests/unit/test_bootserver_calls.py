@@ -4,16 +4,20 @@ import asyncio
 import statistics
 import time
 
+import httpx
 import pytest
 from bootserver_deployment import Deployment
+from sqlalchemy import event
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from bootserver import app, calls, methods, sessions
 from bootserver.bounded import read_bounded
 from bootserver.calls import REFUSAL
 from host.server import AuthenticationRefused, CallRefused
 from wire import xmlrpc
 from wire.messages import NodeDetails, TargetState
+from wire.sealing import MasterKey
 from wire.session import NodeKey, new_nonce
 from wire.structure import structure
 
@@ -85,6 +89,38 @@ def test_an_unknown_node_costs_the_same_time(server):
     known, unknown = (statistics.median(taken) for taken in times.values())
     # Coarse on purpose: it fails when one of the two does a query or a derivation less by far.
     assert unknown / known == pytest.approx(1, abs=0.5)
+
+
+def test_an_unknown_node_costs_the_same_work(server, monkeypatch):
+    """What takes the time is counted: queries, unsealing, derivations, MACs."""
+    done = []
+
+    def counting(owner, name):
+        real = getattr(owner, name)
+
+        def counted(*words):
+            done.append(name)
+            return real(*words)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    counting(MasterKey, "unseal")
+    counting(NodeKey, "derive")
+    counting(sessions, "mac")
+    counting(sessions, "same_mac")
+    event.listen(server.state.database._engine, "before_cursor_execute", lambda *words: done.append(words[2]))
+    work = []
+    for node_id in (1, 4711):
+        done.clear()
+        reply = server.post(open_body(node_id))
+        auth = {"AuthMethod": "hmac-sha256", "node_id": node_id, "node_ip": "", "counter": 1}
+        auth |= {"session": reply["session"], "value": "0" * 64}
+        assert server.post(xmlrpc.dump_call("GetSlivers", [auth])).faultCode == 103
+        work.append(list(done))
+    assert work[0] == work[1]
+    assert {"unseal", "derive", "mac", "same_mac"} < set(work[0])
+    # Half a megabyte of inventory would be read of a known node only.
+    assert not any("inventory" in item for item in work[0])
 
 
 def test_a_removed_node_is_refused_in_its_session(server):
@@ -169,8 +205,6 @@ def test_a_base_image_that_was_never_published_is_named(server):
 
 
 def test_a_programming_error_is_told_without_its_text(server, monkeypatch, caplog):
-    from bootserver import methods
-
     def broken(*_):
         raise RuntimeError("inner detail")
 
@@ -203,17 +237,14 @@ def test_malformed_openings_get_fault_102(server, params):
     assert server.post(xmlrpc.dump_call("OpenSession", params)).faultCode == 102
 
 
-def test_a_deeply_nested_call_is_refused(server):
-    value = 1
-    for _ in range(200):
-        value = [value]
+@pytest.mark.parametrize(("depth", "code"), [(200, 102), (31, 103)])
+def test_a_deeply_nested_call_is_refused(server, depth, code):
+    # The reader takes 32 levels; a parameter that deep is, with all around it, too deep for a MAC.
+    value = b"<array><data><value>" * depth + b"</value></data></array>" * depth
     client = server.client()
     client.call("GetSlivers")
-    body = client.wire.sent[-1].replace(
-        b"</params>",
-        xmlrpc.dump_call("x", [value]).split(b"<params>")[1].split(b"</params>")[0] + b"</params>",
-    )
-    assert server.post(body).faultCode == 103
+    param = b"<param><value>%s</value></param></params>" % value
+    assert server.post(client.wire.sent[-1].replace(b"</params>", param)).faultCode == code
 
 
 def test_a_body_over_the_limit_is_refused_by_its_stated_length(server):
@@ -232,6 +263,27 @@ def test_a_body_over_the_limit_is_refused_while_it_comes():
     with pytest.raises(HTTPException, match="413"):
         asyncio.run(read_bounded(request, 4 * 2**20))
     assert len(pieces) == 5
+
+
+def test_few_bodies_are_read_at_a_time(server, monkeypatch):
+    busy, most = set(), []
+
+    def answer(calls, body, peer):
+        busy.add(body)
+        most.append(len(busy))
+        time.sleep(0.01)
+        busy.remove(body)
+        return b""
+
+    async def flood():
+        transport = httpx.ASGITransport(server.web.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            posts = (client.post("/PLCAPI/", content=b"%d" % number) for number in range(24))
+            return await asyncio.gather(*posts)
+
+    monkeypatch.setattr(calls.Calls, "answer", answer)
+    assert [answer.status_code for answer in asyncio.run(flood())] == [200] * 24
+    assert 1 < max(most) <= app.CALLS_AT_A_TIME
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999999999"])

@@ -207,6 +207,8 @@ def test_a_sound_struct_is_read():
         {"AuthMethod": "session"},
         {"node_id": "1"},
         {"node_id": True},
+        {"node_id": 0},
+        {"node_id": 2**31},
         {"counter": True},
         {"counter": 1.0},
         {"value": "\N{LATIN SMALL LETTER E WITH ACUTE}"},

@@ -9,7 +9,7 @@ from bootserver_deployment import Deployment
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from bootserver.bounded import read_bounded
+from bootserver.app import read_bounded
 from bootserver.calls import REFUSAL
 from host.server import AuthenticationRefused, CallRefused
 from wire import xmlrpc

@@ -105,8 +105,13 @@ class ClassicCalls:
         try:
             with self._database.write() as session:
                 node, marked = session.get(Node, identity.node_id), session.get(ClassicNode, identity.node_id)
-                if node is None or marked is None:
-                    raise NotAuthentic("the node was removed or is no longer marked")
+                # Nothing can change from here on; something may have since the call was proven.
+                if (
+                    node is None
+                    or marked is None
+                    or self._identities.find(session, identity.classic_id) != identity
+                ):
+                    raise NotAuthentic("the node was removed, unmarked or given another key meanwhile")
                 node.contacted = time.time()
                 # What the node says of its address is proven by nothing here.
                 node.address = marked.peer = peer

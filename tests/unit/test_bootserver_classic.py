@@ -492,6 +492,21 @@ def test_a_session_ends_with_its_key(marked, tmp_path):
     assert fault_of(node.in_session, "AuthCheck") == REFUSED
 
 
+def test_a_key_that_changes_while_a_call_is_judged(marked, tmp_path, monkeypatch):
+    calls = ClassicCalls(marked.state)
+    proven = calls._proven
+    (tmp_path / "key").write_text(OTHER_KEY)
+
+    def meanwhile(auth, params):
+        identity = proven(auth, params)
+        marked.cli("node", "classic", "node1", "--on", "--key-file", tmp_path / "key")
+        return identity
+
+    monkeypatch.setattr(calls, "_proven", meanwhile)
+    with pytest.raises(NotAuthentic, match="meanwhile"):
+        calls.result("GetSession", [manager(marked).auth()], "peer")
+
+
 def test_a_session_ends_after_a_day(marked):
     now = [0.0]
     calls = ClassicCalls(marked.state, ClassicSessions(clock=lambda: now[0]))

@@ -34,6 +34,7 @@ class _Identity:
     """A key to compute with; for a node that does not exist, one that nobody has."""
 
     key: NodeKey
+    sealed: bytes
     known: bool
 
 
@@ -80,7 +81,7 @@ class Calls:
             sealed, purpose = (node.sealed_key, node_id) if node else (self._decoy, 0)
         key = NodeKey(self._state.master.unseal(sealed, nodes.purpose(purpose)))
         decoy = NodeKey(NodeKey(self._state.master.secret).derive(f"unknown node {node_id}"))
-        return _Identity(key, True) if node else _Identity(decoy, False)
+        return _Identity(key, sealed, True) if node else _Identity(decoy, sealed, False)
 
     def _signed(self, method: str, params: list[Any], peer: str) -> dict[str, Any]:
         auth = Auth.read(params[0] if params else None)
@@ -88,14 +89,18 @@ class Calls:
         proven = self._sessions.prove(auth, method, params[1:], identity.key)
         if not identity.known:
             raise NotAuthentic("unknown node")
-        return self._reply(proven, self._result(method, params[1:], auth, peer))
+        return self._reply(proven, self._result(method, params[1:], auth, identity, peer))
 
-    def _result(self, method: str, params: list[Any], auth: Auth, peer: str) -> dict[str, Any]:
+    def _result(
+        self, method: str, params: list[Any], auth: Auth, identity: _Identity, peer: str
+    ) -> dict[str, Any]:
         try:
             with self._state.database.write() as session:
                 node = session.get(Node, auth.node_id)
                 if node is None:
                     raise NotAuthentic("the node was removed")
+                if node.sealed_key != identity.sealed:
+                    raise NotAuthentic("the key was rotated meanwhile")
                 node.contacted = time.time()
                 node.address = auth.node_ip or peer
                 return {"value": self._call(method, params, session, node)}

@@ -91,7 +91,7 @@ def show_node(name: str, form: str) -> None:
     with open_state().database.read() as session:
         row = views.node_whole(nodes.find(session, name))
     if form == "table":
-        for field in ("contacted", "created", "run_level_at"):
+        for field in ("contacted", "created", "run_level_at", "key_changed"):
             row[field] = moment(row[field])
     show_one(row, form)
 
@@ -104,6 +104,19 @@ def remove(name: str) -> None:
     with open_state().database.write() as session:
         session.delete(nodes.find(session, name))
     click.echo(f"removed {name}")
+
+
+@node.command("rotate-key")
+@click.argument("name")
+def rotate_key(name: str) -> None:
+    """Give node NAME a new key: its sessions end at once, and its key medium has to be written again."""
+    opened = open_state()
+    with opened.database.write() as session:
+        found = nodes.find(session, name)
+        nodes.rotate_key(session, opened.master, found)
+        name = found.name
+    click.echo(f"{name} has a new key; its sessions are ended and its key medium is refused from now on")
+    click.echo(f"  Write the medium again: bootserver media key {name} FILE")
 
 
 @node.command("set", help=f"Change fields of node NAME.\n\nFields: {', '.join(policy.FIELDS)}.")

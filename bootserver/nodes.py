@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bootserver.catalogue import current_image
+from bootserver.events import tell
 from bootserver.tables import Node
 from wire.errors import ConfigurationError
 from wire.messages import DiskPolicy, Minimum, NodeDetails, TargetState, VolumeSizes
@@ -57,6 +58,7 @@ def add(session: Session, master: MasterKey, name: str, state: TargetState, base
         name=name,
         sealed_key=b"",
         created=time.time(),
+        key_changed=time.time(),
         boot_state=str(state),
         run_id=new_run_id(),
         base_image=base_image,
@@ -116,6 +118,13 @@ def details(session: Session, node: Node) -> NodeDetails:
         kernel_arguments=node.kernel_arguments,
         cache_budget_mib=node.cache_budget_mib,
     )
+
+
+def rotate_key(session: Session, master: MasterKey, node: Node) -> None:
+    """Give the node a new key. Every session made with the old one has ended with this transaction."""
+    node.sealed_key = master.seal(NodeKey.generate().secret, purpose(node.id))
+    node.key_changed = time.time()
+    tell(session, node, "key.rotated")
 
 
 def key_of(master: MasterKey, node: Node) -> NodeKey:

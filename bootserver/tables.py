@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Base(DeclarativeBase):
@@ -40,6 +40,7 @@ class Node(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(253), unique=True)
     sealed_key: Mapped[bytes] = mapped_column(LargeBinary)
+    key_changed: Mapped[float]
     created: Mapped[float]
 
     # What the operator wants.
@@ -76,7 +77,10 @@ class Node(Base):
 
 
 class Event(Base):
-    """An event that a node told. `digest` is over its whole content, so telling it again adds nothing."""
+    """An event that a node told, or the server of it.
+
+    `digest` is over its whole content, so telling it again adds nothing.
+    """
 
     __tablename__ = "events"
     __table_args__ = (

@@ -43,6 +43,7 @@ def node_whole(node: Node) -> dict[str, Any]:
         **node_row(node),
         "run_level_at": node.run_level_at,
         "created": node.created,
+        "key_changed": node.key_changed,
         "system_disk": node.system_disk,
         "data_disks": node.data_disks,
         "memory_mib": node.memory_mib,

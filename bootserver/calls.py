@@ -18,6 +18,7 @@ from bootserver.methods import METHODS, FaultCode, Faulty
 from bootserver.sessions import Auth, NotAuthentic, Proven, Sessions, check_nonce
 from bootserver.state import State
 from bootserver.tables import Node
+from bootserver.turns import Place, Turns
 from wire import xmlrpc
 from wire.errors import BootError
 from wire.session import KEY_BYTES, NodeKey
@@ -44,6 +45,7 @@ class Calls:
     def __init__(self, state: State, sessions: Sessions) -> None:
         self._state = state
         self._sessions = sessions
+        self._turns = Turns()
         self._decoy = state.master.seal(bytes(KEY_BYTES), nodes.purpose(0))
 
     def answer(self, body: bytes, peer: str) -> bytes:
@@ -89,7 +91,17 @@ class Calls:
         proven = self._sessions.prove(auth, method, params[1:], identity.key)
         if not identity.known:
             raise NotAuthentic("unknown node")
+        places = self._turns.spoke(auth, peer, method, params[1:])
+        if places is not None:
+            self._report_shared_key(auth.node_id, *places)
         return self._reply(proven, self._result(method, params[1:], auth, identity, peer))
+
+    def _report_shared_key(self, node_id: int, one: Place, two: Place) -> None:
+        log.warning("the key of node %d is used from two places at once: %s and %s", node_id, one, two)
+        with self._state.database.write() as session:
+            node = session.get(Node, node_id)
+            if node is not None:
+                nodes.mark_shared_key(session, node, f"{one} and {two}")
 
     def _result(
         self, method: str, params: list[Any], auth: Auth, identity: _Identity, peer: str

@@ -19,6 +19,7 @@ from wire.session import NodeKey
 
 # The intents that begin another installation.
 INSTALLING = (TargetState.NEW, TargetState.INST, TargetState.RINS)
+SHARED_KEY_SECONDS = 3600
 # One label or several, as in a host name (RFC 1123).
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
@@ -124,7 +125,23 @@ def rotate_key(session: Session, master: MasterKey, node: Node) -> None:
     """Give the node a new key. Every session made with the old one has ended with this transaction."""
     node.sealed_key = master.seal(NodeKey.generate().secret, purpose(node.id))
     node.key_changed = time.time()
+    node.shared_key, node.shared_key_at = "", 0.0
     tell(session, node, "key.rotated")
+
+
+def mark_shared_key(session: Session, node: Node, places: str) -> None:
+    """Mark that the node's key is used from two places at once; its timeline says so once an hour."""
+    now = time.time()
+    if now - node.shared_key_at >= SHARED_KEY_SECONDS or not node.shared_key:
+        tell(session, node, "key.shared", places=places)
+        node.shared_key_at = now
+    node.shared_key = places
+
+
+def accept_key(session: Session, node: Node) -> None:
+    """Take that mark away without another key: the operator knows why it was."""
+    node.shared_key, node.shared_key_at = "", 0.0
+    tell(session, node, "key.accepted")
 
 
 def key_of(master: MasterKey, node: Node) -> NodeKey:

@@ -63,6 +63,9 @@ class Node(Base):
     # What was seen.
     contacted: Mapped[float] = mapped_column(default=0.0)
     address: Mapped[str] = mapped_column(default="")
+    # Where the key was used at once, and when that was last told; "" as long as all is well.
+    shared_key: Mapped[str] = mapped_column(default="")
+    shared_key_at: Mapped[float] = mapped_column(default=0.0)
     run_level: Mapped[str] = mapped_column(default="")
     run_level_at: Mapped[float] = mapped_column(default=0.0)
     ssh_host_keys: Mapped[list[str]] = mapped_column(default=list)

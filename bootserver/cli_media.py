@@ -48,7 +48,8 @@ def key(
     url = (server or state.setting("server")).rstrip("/")
     if not url:
         raise NoServerUrl(name)
-    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy)
+    authority = state.tls.authority_pem(url)
+    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority)
     write_key_medium(file, content, Runner())
     click.echo(f"wrote {file}")
 

@@ -2,6 +2,7 @@
 
 master.key       32 bytes, mode 0600: seals the nodes' keys; or a systemd credential in its place
 bootserver.db    SQLite
+tls/             the authority that nodes trust, the server's certificate; see bootserver.tls
 blobs/           what images consist of, each file named by its SHA-256
 """
 
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from bootserver.database import Database
 from bootserver.tables import Setting
+from bootserver.tls import FOLDER as TLS_FOLDER
+from bootserver.tls import Tls
 from host.files import write_atomic
 from images.store import BlobStore
 from wire.errors import ConfigurationError
@@ -78,6 +81,11 @@ class State:
     def blobs(self) -> BlobStore:
         """Where the images' content is."""
         return BlobStore(self.folder / BLOBS)
+
+    @property
+    def tls(self) -> Tls:
+        """What the nodes' listener speaks TLS with."""
+        return Tls(self.folder / TLS_FOLDER)
 
     def setting(self, key: str) -> str:
         """Return a setting, "" without one."""

@@ -21,6 +21,7 @@ from configmanager.records import Records, unexpired
 from configmanager.takeover import Images, read_handoff
 from configmanager.upstream import Upstream
 from host.events import Event, Events, LineFile
+from host.http import HttpClient
 from host.journal import Journal
 from host.options import load_options
 from host.refusals import Refusals
@@ -161,7 +162,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
         events.add_sink(LineFile(Path(options.events)))
     events.tell("program.started", hostname=left.hostname)
     runner = Runner()
-    images = Images(runner, events, left.server)
+    images = Images(runner, events, HttpClient(left.server, authority=left.authority))
     backends = plugins.load(Node(runner, events, images.unpack))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)))
     return Manager(backends, Records(), server, events)
@@ -169,7 +170,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
 
 def _backends() -> tuple[Backend, ...]:
     runner, events = Runner(), Events(PROGRAM)
-    return plugins.load(Node(runner, events, Images(runner, events, "").unpack))
+    return plugins.load(Node(runner, events, Images(runner, events, HttpClient("")).unpack))
 
 
 def _record() -> NodeSlivers:

@@ -2,13 +2,16 @@
 
 Lines KEY="value"; comments start with # in column 0; quotes must match; unknown keys are ignored; an
 empty value is an error. Host and domain names are lowercased and a MAC address uppercased, as the
-original boot managers did. Added to the classic keys: BOOT_SERVER, the server's base URL.
+original boot managers did. Added to the classic keys: BOOT_SERVER, the server's base URL, and BOOT_CA, the
+certificate of the authority that signs the server's, in base64 (DER) on one line; needed for https.
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
+import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -65,6 +68,13 @@ class NodeConfiguration:
     network: NetworkSettings
     hostname: str = ""
     proxy: str = ""
+    # PEM, "" where the server is reached by plain HTTP.
+    authority: str = ""
+
+
+def one_line(authority: str) -> str:
+    """Return a certificate (PEM) as the value of BOOT_CA."""
+    return base64.b64encode(ssl.PEM_cert_to_DER_cert(authority)).decode()
 
 
 def parse(text: str, source: str) -> NodeConfiguration:
@@ -107,6 +117,7 @@ class _Reader:
             network=self._network(),
             hostname=name.lower(),
             proxy=self._text("PROXY_SERVER"),
+            authority=self._authority(),
         )
 
     def _text(self, key: str) -> str:
@@ -138,8 +149,20 @@ class _Reader:
     def _server(self) -> str:
         url = self._need("BOOT_SERVER").rstrip("/")
         if not re.fullmatch(r"https?://[^\s/?#]+", url):
-            raise self._wrong("BOOT_SERVER", "is not of the form http://host:port")
+            raise self._wrong("BOOT_SERVER", "is not of the form https://host:port")
         return url
+
+    def _authority(self) -> str:
+        if not self._text("BOOT_CA"):
+            if self._server().startswith("https:"):
+                raise self._wrong("BOOT_CA", "is missing, and BOOT_SERVER is reached by https")
+            return ""
+        try:
+            pem = ssl.DER_cert_to_PEM_cert(base64.b64decode(self._text("BOOT_CA"), validate=True))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+        except (ValueError, ssl.SSLError):
+            raise self._wrong("BOOT_CA", "is not a certificate in base64") from None
+        return pem
 
     def _network(self) -> NetworkSettings:
         device = self._text("NET_DEVICE")

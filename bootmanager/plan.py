@@ -27,6 +27,7 @@ PLANS: dict[State, tuple[str, ...]] = {
         "open_cache",
         "open_journal",
         "network",
+        "enrol",
         "set_clock",
         "check_in",
     ),

@@ -14,12 +14,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bootserver import nodes
+from bootserver.enrolment import Enrolment
 from bootserver.methods import METHODS, FaultCode, Faulty
 from bootserver.sessions import Auth, NotAuthentic, Proven, Sessions, check_nonce
 from bootserver.state import State
 from bootserver.tables import Node
 from bootserver.turns import Place, Turns
-from wire import xmlrpc
+from wire import enrolment, xmlrpc
 from wire.errors import BootError
 from wire.session import KEY_BYTES, NodeKey
 from wire.structure import MalformedMessage
@@ -46,6 +47,7 @@ class Calls:
         self._state = state
         self._sessions = sessions
         self._turns = Turns()
+        self._enrolment = Enrolment(state)
         self._decoy = state.master.seal(bytes(KEY_BYTES), nodes.purpose(0))
 
     def answer(self, body: bytes, peer: str) -> bytes:
@@ -54,10 +56,14 @@ class Calls:
             method, params = xmlrpc.load_call(body)
             if method == "OpenSession":
                 return xmlrpc.dump_reply(self._open(params, peer))
+            if method == enrolment.METHOD:
+                return xmlrpc.dump_reply(self._enrolment.announce(params, peer))
             return xmlrpc.dump_reply(self._signed(method, params, peer))
         except NotAuthentic as error:
             log.warning("refused a call from %s: %s", peer, error.detail)
             return xmlrpc.dump_fault(int(FaultCode.AUTHENTICATION), REFUSAL)
+        except Faulty as error:
+            return xmlrpc.dump_fault(int(error.code), error.text)
         except MalformedMessage as error:
             return xmlrpc.dump_fault(int(FaultCode.ARGUMENT), error.detail)
 

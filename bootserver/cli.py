@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import click
 
-from bootserver import cli_image, cli_media, cli_node, cli_slice, cli_tls
+from bootserver import cli_enrol, cli_image, cli_media, cli_node, cli_slice, cli_tls
 from bootserver.cli_state import open_state
 from bootserver.output import printable
 from bootserver.serve import Address, serve
@@ -118,6 +118,7 @@ def serve_command(listen: str, operator: str, plain: bool) -> None:
 
 
 main.add_command(cli_node.node)
+main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)
 main.add_command(cli_slice.service)

@@ -11,7 +11,7 @@ from pathlib import Path
 from host.files import sync_folder
 from host.run import Runner
 from wire.errors import ConfigurationError
-from wire.nodeconf import FILE_NAMES, one_line, parse
+from wire.nodeconf import FILE_NAMES, one_line, parse, parse_any
 from wire.session import NodeKey
 
 LABEL = "BMKEY"
@@ -86,7 +86,33 @@ class KeyFile:
         }
 
 
-def write_key_medium(path: Path, content: KeyFile, run: Runner) -> None:
+@dataclass(frozen=True)
+class EnrolmentFile:
+    """What stands in the file of a medium without an identity. `token` is "" to wait for a person."""
+
+    server: str
+    device: str = ""
+    proxy: str = ""
+    authority: str = ""
+    token: str = field(default="", repr=False)
+
+    def to_text(self) -> str:
+        """Return the text; it holds the token. Raises MalformedNodeConfiguration."""
+        values = {
+            "BOOT_SERVER": self.server,
+            "BOOT_CA": one_line(self.authority) if self.authority else "",
+            "ENROL_TOKEN": self.token,
+            "NET_DEVICE": self.device,
+            "PROXY_SERVER": self.proxy,
+            "IP_METHOD": "dhcp",
+        }
+        lines = [f'{name}="{value}"\n' for name, value in values.items() if value]
+        text = "".join(["# For nodes that have no identity yet.\n", *lines])
+        parse_any(text, "the enrolment medium")
+        return text
+
+
+def write_key_medium(path: Path, content: KeyFile | EnrolmentFile, run: Runner) -> None:
     """Write the image, mode 0600, whole or not at all; the secret is never an argument of a command.
 
     Raises CannotWriteMedium, MalformedNodeConfiguration, CommandFailed, CommandMissing.

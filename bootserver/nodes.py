@@ -6,12 +6,12 @@ import re
 import secrets
 import time
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from bootserver.catalogue import current_image
 from bootserver.events import tell
-from bootserver.tables import Node
+from bootserver.tables import Node, Waiting
 from wire.errors import ConfigurationError
 from wire.messages import DiskPolicy, Minimum, NodeDetails, TargetState, VolumeSizes
 from wire.sealing import MasterKey
@@ -50,9 +50,7 @@ class BadNodeName(ConfigurationError):
 
 def add(session: Session, master: MasterKey, name: str, state: TargetState, base_image: str) -> Node:
     """Register a node with a new key and a first run. Raises BadNodeName, NodeExists."""
-    name = name.lower()
-    if not _NAME.fullmatch(name):
-        raise BadNodeName(repr(name))
+    name = checked_name(name)
     if session.scalar(select(Node).where(Node.name == name)):
         raise NodeExists(name)
     node = Node(
@@ -68,6 +66,14 @@ def add(session: Session, master: MasterKey, name: str, state: TargetState, base
     session.flush()
     node.sealed_key = master.seal(NodeKey.generate().secret, purpose(node.id))
     return node
+
+
+def checked_name(name: str) -> str:
+    """Return a host name in lower case. Raises BadNodeName."""
+    name = name.lower()
+    if not _NAME.fullmatch(name):
+        raise BadNodeName(repr(name))
+    return name
 
 
 def purpose(node_id: int) -> str:
@@ -126,6 +132,8 @@ def rotate_key(session: Session, master: MasterKey, node: Node) -> None:
     node.sealed_key = master.seal(NodeKey.generate().secret, purpose(node.id))
     node.key_changed = time.time()
     node.shared_key, node.shared_key_at = "", 0.0
+    # Whoever fetched the old key with the key pair of an enrolment does not fetch this one.
+    session.execute(delete(Waiting).where(Waiting.node_id == node.id))
     tell(session, node, "key.rotated")
 
 

@@ -43,6 +43,9 @@ class Node(Base):
     key_changed: Mapped[float]
     created: Mapped[float]
 
+    # What the token was for that admitted it, "" if a person did.
+    site: Mapped[str] = mapped_column(default="")
+
     # What the operator wants.
     boot_state: Mapped[str] = mapped_column(String(8))
     run_id: Mapped[str] = mapped_column(String(64))
@@ -146,3 +149,34 @@ class Service(Base):
     node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     unit: Mapped[str]
+
+
+class Waiting(Base):
+    """A key pair that announced itself. `node_id` is set when it was admitted, at the time `admitted`."""
+
+    __tablename__ = "waiting"
+
+    public: Mapped[str] = mapped_column(String(64), primary_key=True)
+    mac: Mapped[str] = mapped_column(String(17), index=True)
+    peer: Mapped[str] = mapped_column(String(64), default="")
+    # The token that was proven, "" for none.
+    token: Mapped[str] = mapped_column(String(16), default="")
+    first: Mapped[float]
+    seen: Mapped[float]
+    node_id: Mapped[int | None] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), default=None)
+    admitted: Mapped[float] = mapped_column(default=0.0)
+
+
+class EnrolmentToken(Base):
+    """A permission for nodes of a site to enrol; what is kept is sealed, and is not the token."""
+
+    __tablename__ = "tokens"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    sealed_key: Mapped[bytes] = mapped_column(LargeBinary)
+    site: Mapped[str] = mapped_column(String(253))
+    state: Mapped[str] = mapped_column(String(8))
+    base_image: Mapped[str] = mapped_column(String(64))
+    remaining: Mapped[int]
+    created: Mapped[float]
+    expires: Mapped[float]

@@ -28,6 +28,7 @@ def node_row(node: Node) -> dict[str, Any]:
         "contacted": node.contacted,
         "silent": 0 < node.contacted < time.time() - SILENT_SECONDS,
         "address": node.address,
+        "site": node.site,
         "shared_key": node.shared_key,
         "status": unstructure(node_status(node)),
     }

@@ -27,7 +27,7 @@ from urllib3.exceptions import MaxRetryError
 from urllib3.util import Retry
 
 from wire.errors import ConfigurationError, TransientError, TrustError, VerificationError
-from wire.nodeconf import NodeConfiguration
+from wire.nodeconf import EnrolmentConfiguration, NodeConfiguration
 
 log = logging.getLogger(__name__)
 
@@ -178,8 +178,10 @@ class HttpClient:
             raise ServerUnreachable(f"{url} answered with status {answer.status_code}")
 
 
-def http_of(configuration: NodeConfiguration, dates: Dates = Dates.JUDGED) -> HttpClient:
-    """Return the way to a node's server as its key medium says."""
+def http_of(
+    configuration: NodeConfiguration | EnrolmentConfiguration, dates: Dates = Dates.JUDGED
+) -> HttpClient:
+    """Return the way to a node's server as its medium says."""
     return HttpClient(
         configuration.server, proxy=configuration.proxy, authority=configuration.authority, dates=dates
     )

@@ -15,6 +15,7 @@ import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from wire.enrolment import BadToken, Token
 from wire.errors import ConfigurationError
 from wire.session import BadNodeKey, NodeKey
 
@@ -72,6 +73,17 @@ class NodeConfiguration:
     authority: str = ""
 
 
+@dataclass(frozen=True)
+class EnrolmentConfiguration:
+    """How a node that has no identity yet reaches the server that may give it one. `token` "" for none."""
+
+    server: str
+    network: NetworkSettings
+    proxy: str = ""
+    authority: str = ""
+    token: Token | None = None
+
+
 def one_line(authority: str) -> str:
     """Return a certificate (PEM) as the value of BOOT_CA."""
     return base64.b64encode(ssl.PEM_cert_to_DER_cert(authority)).decode()
@@ -83,12 +95,25 @@ def parse(text: str, source: str) -> NodeConfiguration:
     Raises MalformedNodeConfiguration with source, line and reason; values are never quoted, because
     one of them is the key.
     """
+    return _Reader(_values(text, source), source).configuration()
+
+
+def parse_any(text: str, source: str) -> NodeConfiguration | EnrolmentConfiguration:
+    """Read the text of a key medium or, without NODE_ID and NODE_KEY, of an enrolment medium.
+
+    Raises MalformedNodeConfiguration as parse() does.
+    """
+    reader = _Reader(_values(text, source), source)
+    return reader.configuration() if reader.has_identity else reader.enrolment()
+
+
+def _values(text: str, source: str) -> dict[str, tuple[int, str]]:
     values: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         values.update(_pair(line, number, source))
-    return _Reader(values, source).configuration()
+    return values
 
 
 def _pair(line: str, number: int, source: str) -> dict[str, tuple[int, str]]:
@@ -119,6 +144,27 @@ class _Reader:
             proxy=self._text("PROXY_SERVER"),
             authority=self._authority(),
         )
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether anything says which node this is, or the file is empty, which is a mistake as before."""
+        return not self._text("BOOT_SERVER") or bool(self._text("NODE_ID") or self._text("NODE_KEY"))
+
+    def enrolment(self) -> EnrolmentConfiguration:
+        token = self._token()
+        if token is None and not self._server().startswith("https:"):
+            raise self._wrong("BOOT_SERVER", "is not https, and without ENROL_TOKEN nothing else proves it")
+        return EnrolmentConfiguration(
+            self._server(), self._network(), self._text("PROXY_SERVER"), self._authority(), token
+        )
+
+    def _token(self) -> Token | None:
+        if not self._text("ENROL_TOKEN"):
+            return None
+        try:
+            return Token.from_text(self._text("ENROL_TOKEN"))
+        except BadToken as error:
+            raise self._wrong("ENROL_TOKEN", f"is malformed: {error.detail}") from None
 
     def _text(self, key: str) -> str:
         return self._values.get(key, (0, ""))[1]

@@ -10,21 +10,27 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bootserver import nodes
+from bootserver import enrolment, nodes
 from bootserver.catalogue import publish
+from bootserver.media import EnrolmentFile
 from bootserver.state import initialise
 from bootserver.tls import Tls
 from host.http import Dates, HttpClient, ServerUnreachable, ServerUntrusted
 from host.journal import Journal
 from host.network import NetworkUp
+from host.ports import Host
 from host.server import ServerClient
+from hwdetect.media import Candidate, Media
 from steps import set_clock
 from steps.base import Context, Facts
 from steps.check_in import CheckIn
+from steps.enrol import Enrol, WaitsForAdmission
+from steps.read_configuration import ReadConfiguration
 from steps.set_clock import SetClock
 from tests.host.test_host_bootserver import Process
 from tests.host.tls_server import YEAR, YEAR_2000, YEAR_2090, context_of, serving
@@ -262,6 +268,32 @@ def test_a_node_with_a_wrong_clock_checks_in(serve, state, authority, monkeypatc
         checked = CheckIn().observe(Context(None, facts.plus(*found.facts)))
         assert isinstance(checked.facts[0], NodeDetails)
         assert server.methods[-2:] == ["OpenSession", "BootGetNodeDetails"], "in the session that was opened"
+
+
+@ELSEWHEN
+def test_a_node_without_identity_is_enrolled_whatever_its_clock_says(serve, state, authority, tmp_path, when):
+    with serve(now=when, state=state) as server:
+        text = EnrolmentFile(server.url, authority=authority.certificate.decode()).to_text()
+        medium = Media(candidates=(Candidate("/dev/sda", "/dev/sda", "plnode.txt", text),))
+        found = ReadConfiguration().observe(Context(None, Facts((medium,))))
+        up = NetworkUp("eth0", "52:54:00:00:00:01", "10.0.2.15", "10.0.2.2")
+        ports = Host(None, None, None, None, None, tmp_path)
+        context = Context(ports, Facts((*found.facts, up)))
+        assert NetworkSettings in context.facts
+        for _ in range(2):
+            with pytest.raises(WaitsForAdmission, match="52:54:00:00:00:01") as waits:
+                Enrol().observe(context)
+        assert (tmp_path / "enrolment.key").stat().st_mode & 0o777 == 0o600
+        mark = waits.value.detail.rpartition("fingerprint ")[2]
+        with state.database.write() as session:
+            enrolment.admit(session, state, mark, "node2", TargetState.INST, known=False)
+        (given,) = Enrol().observe(context).facts
+    with serve(state=state) as server:
+        given = replace(given, server=server.url)
+        assert ServerClient.of(given, "10.0.2.15").call("GetSlivers")["hostname"] == "node2"
+        known = Context(ports, Facts((given, up)))
+        assert Enrol().observe(known).facts == (given,), "who has a key medium asks nobody"
+        assert "EnrolNode" not in server.methods
 
 
 def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path):

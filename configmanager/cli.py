@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -162,7 +163,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
         events.add_sink(LineFile(Path(options.events)))
     events.tell("program.started", hostname=left.hostname)
     runner = Runner()
-    images = Images(runner, events, HttpClient(left.server, authority=left.authority))
+    images = Images(runner, events, partial(HttpClient, left.server, authority=left.authority))
     backends = plugins.load(Node(runner, events, images.unpack))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)))
     return Manager(backends, Records(), server, events)
@@ -170,7 +171,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
 
 def _backends() -> tuple[Backend, ...]:
     runner, events = Runner(), Events(PROGRAM)
-    return plugins.load(Node(runner, events, Images(runner, events, HttpClient("")).unpack))
+    return plugins.load(Node(runner, events, Images(runner, events, partial(HttpClient, "")).unpack))
 
 
 def _record() -> NodeSlivers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,17 +104,19 @@ class Images:
     The dongle is mounted only meanwhile: images are seldom needed, and a dongle may be pulled out.
     """
 
-    def __init__(self, run: Runner, events: Events, http: HttpClient, folder: Path = CACHE_FOLDER) -> None:
-        """`http` is the way to the server; it may be replaced when a better one is known."""
+    def __init__(
+        self, run: Runner, events: Events, connect: Callable[[], HttpClient], folder: Path = CACHE_FOLDER
+    ) -> None:
+        """`connect` makes the way to the server; it may be replaced when a better one is known."""
         self._run = run
         self._events = events
         self._folder = folder
-        self.http = http
+        self.connect = connect
 
     def unpack(self, ref: ImageRef, target: Path) -> None:
         """Lay an image into `target`. Raises what images.unpack.install() raises."""
         with self._cache() as cache:
-            moved = install(ref, target, self.http, cache, self._run)
+            moved = install(ref, target, self.connect(), cache, self._run)
         self._events.tell(
             "transfer", image=ref.name, network_bytes=moved.network_bytes, cache_bytes=moved.cache_bytes
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from configmanager.takeover import Images, Link, connect
 from host.events import Events
@@ -66,7 +67,7 @@ class Upstream:
 
     def _connect(self) -> Link:
         link = connect(self._run, self._events, self._left)
-        self._images.http = http_of(link.configuration)
+        self._images.connect = partial(http_of, link.configuration)
         # Learns the time, before the calls that judge certificates by it.
         link.client.open()
         self._set_clock(link)

@@ -1,5 +1,6 @@
 """The server's authority and certificate: made by init, on every key medium, renewed in time."""
 
+import asyncio
 import base64
 import ssl
 import time
@@ -8,7 +9,7 @@ import pytest
 from bootserver_deployment import Deployment
 from click.testing import CliRunner
 
-from bootserver import cli, cli_media
+from bootserver import cli, cli_media, serve
 from bootserver.tls import RENEW_BEFORE_SECONDS, NameNotCovered, NoAuthority, Tls
 from host.http import Dates, HttpClient
 from wire import tls
@@ -118,6 +119,42 @@ def test_a_damaged_certificate_is_said(made):
     made.server.write_bytes(b"junk")
     with pytest.raises(BadCertificate):
         made.context()
+
+
+class Context:
+    """Counts how often a listener was given a certificate."""
+
+    def __init__(self):
+        self.loaded = 0
+
+    def load_cert_chain(self, path):
+        assert path.is_file()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path)
+        self.loaded += 1
+
+
+def test_a_listener_takes_up_what_was_renewed_and_nothing_else(made, monkeypatch, caplog):
+    monkeypatch.setattr(serve, "FRESH_SECONDS", 0.01)
+    context = Context()
+
+    async def reach(times, said):
+        while context.loaded < times or said not in caplog.text:
+            await asyncio.sleep(0.01)
+
+    async def live():
+        task = asyncio.create_task(serve._keep_fresh(made, context))
+        await asyncio.sleep(0.1)
+        assert context.loaded == 0
+        made.renew()
+        await reach(1, "")
+        good = made.server.read_bytes()
+        made.server.write_bytes(b"junk")
+        await reach(1, "goes on with the certificate that it has")
+        made.server.write_bytes(good)
+        await reach(2, "")
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(live(), 30))
 
 
 def test_init_makes_a_certificate_for_the_servers_url(tmp_path):

@@ -9,6 +9,7 @@ from bootmanager.plan import steps_for
 from bootmanager.preview import plan_text
 from bootmanager.remembered import remember
 from host.boot import Chain, leave
+from host.http import ServerUntrusted
 from host.mark import NotInstalled, read_mark
 from host.memory import PeakMemory
 from host.ports import Host
@@ -89,7 +90,8 @@ class Program:
     def _decide(self) -> None:
         try:
             self._engine.execute(self._steps(State.AUTO))
-        except TransientError as error:
+        except (TransientError, ServerUntrusted) as error:
+            # Who answers in the server's place has not shown anything but that the server is away.
             if not self._may_boot_alone():
                 raise
             self._machine.fire("server_away", f"the disk holds this node's installation; {error}")

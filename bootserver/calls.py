@@ -17,11 +17,13 @@ from sqlalchemy.orm import Session
 
 from bootserver import nodes
 from bootserver.classic import ClassicCalls, is_classic
+from bootserver.enrolment import Enrolment
 from bootserver.methods import METHODS, FaultCode, Faulty
 from bootserver.sessions import Auth, NotAuthentic, Proven, Sessions, check_nonce
 from bootserver.state import State
 from bootserver.tables import Node
-from wire import xmlrpc
+from bootserver.turns import Place, Turns
+from wire import enrolment, xmlrpc
 from wire.errors import BootError
 from wire.session import KEY_BYTES, NodeKey
 from wire.structure import MalformedMessage
@@ -37,6 +39,7 @@ class _Identity:
     """A key to compute with; for a node that does not exist, one that nobody has."""
 
     key: NodeKey
+    sealed: bytes
     known: bool
 
 
@@ -47,6 +50,8 @@ class Calls:
         self._state = state
         self._sessions = sessions
         self._classic = ClassicCalls(state)
+        self._turns = Turns()
+        self._enrolment = Enrolment(state)
         self._decoy = state.master.seal(bytes(KEY_BYTES), nodes.purpose(0))
 
     def answer(self, body: bytes, peer: str) -> bytes:
@@ -57,6 +62,8 @@ class Calls:
                 return xmlrpc.dump_reply(self._open(params, peer))
             if is_classic(params):
                 return xmlrpc.dump_reply(self._classic.result(method, params, peer))
+            if method == enrolment.METHOD:
+                return xmlrpc.dump_reply(self._enrolment.announce(params, peer))
             return xmlrpc.dump_reply(self._signed(method, params, peer))
         except NotAuthentic as error:
             log.warning("refused a call from %s: %s", peer, error.detail)
@@ -92,7 +99,7 @@ class Calls:
         purpose = nodes.purpose(node_id if known else 0)
         key = NodeKey(self._state.master.unseal(sealed or self._decoy, purpose))
         decoy = NodeKey(NodeKey(self._state.master.secret).derive(f"unknown node {node_id}"))
-        return _Identity(key if known else decoy, known)
+        return _Identity(key if known else decoy, sealed or self._decoy, known)
 
     def _signed(self, method: str, params: list[Any], peer: str) -> dict[str, Any]:
         auth = Auth.read(params[0] if params else None)
@@ -100,14 +107,28 @@ class Calls:
         proven = self._sessions.prove(auth, method, params[1:], identity.key)
         if not identity.known:
             raise NotAuthentic("unknown node")
-        return self._reply(proven, self._result(method, params[1:], auth, peer))
+        places = self._turns.spoke(auth, peer, method, params[1:])
+        if places is not None:
+            self._report_shared_key(auth.node_id, *places)
+        return self._reply(proven, self._result(method, params[1:], auth, identity, peer))
 
-    def _result(self, method: str, params: list[Any], auth: Auth, peer: str) -> dict[str, Any]:
+    def _report_shared_key(self, node_id: int, one: Place, two: Place) -> None:
+        log.warning("the key of node %d is used from two places at once: %s and %s", node_id, one, two)
+        with self._state.database.write() as session:
+            node = session.get(Node, node_id)
+            if node is not None:
+                nodes.mark_shared_key(session, node, f"{one} and {two}")
+
+    def _result(
+        self, method: str, params: list[Any], auth: Auth, identity: _Identity, peer: str
+    ) -> dict[str, Any]:
         try:
             with self._state.database.write() as session:
                 node = session.get(Node, auth.node_id)
                 if node is None:
                     raise NotAuthentic("the node was removed")
+                if node.sealed_key != identity.sealed:
+                    raise NotAuthentic("the key was rotated meanwhile")
                 node.contacted = time.time()
                 node.address = auth.node_ip or peer
                 return {"value": self._call(method, params, session, node)}

@@ -9,11 +9,12 @@ from typing import IO, Any
 
 import click
 
-from bootserver import cli_classic, cli_image, cli_media, cli_node, cli_slice
+from bootserver import cli_classic, cli_enrol, cli_image, cli_media, cli_node, cli_slice, cli_tls
 from bootserver.cli_state import open_state
 from bootserver.output import printable
 from bootserver.serve import Address, serve
 from bootserver.state import initialise
+from bootserver.tls import covered, host_of
 from wire.errors import BootError, InternalError
 
 log = logging.getLogger(__name__)
@@ -79,13 +80,25 @@ def main(ctx: click.Context, folder: Path, verbose: bool) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
-@click.option("--server", default="", help="The URL that nodes reach this server at, for key media.")
+@click.option(
+    "--server",
+    default="",
+    metavar="https://HOST:PORT",
+    help="The URL that nodes reach this server at, for key media. With http:// there will be no TLS.",
+)
+@cli_tls.name_option
 @click.pass_obj
-def init(default: Path, folder: Path | None, server: str) -> None:
-    """Make a server's FOLDER: database, master key, image store."""
+def init(default: Path, folder: Path | None, server: str, names: tuple[str, ...]) -> None:
+    """Make a server's FOLDER: database, master key, image store, TLS authority and certificate."""
     chosen = folder or default
-    initialise(chosen, {"server": server.rstrip("/")} if server else {}).database.close()
-    click.echo(f"made {chosen}")
+    wanted = covered(list(filter(None, (host_of(server), *names))))
+    state = initialise(chosen, {"server": server.rstrip("/")} if server else {})
+    state.database.close()
+    if server.startswith("http://") and not names:
+        click.echo(f"made {chosen}; nodes reach it by plain HTTP, as --server says")
+        return
+    state.tls.make(wanted)
+    click.echo(f"made {chosen}; its certificate is for {', '.join(state.tls.described().names)}")
 
 
 @main.command("serve")
@@ -93,19 +106,22 @@ def init(default: Path, folder: Path | None, server: str) -> None:
 @click.option(
     "--operator", default="127.0.0.1:8081", show_default=True, help="Where the operator's pages are."
 )
-def serve_command(listen: str, operator: str) -> None:
-    """Answer nodes and show the fleet, until told to end (SIGTERM, SIGINT)."""
+@click.option("--plain", is_flag=True, help="No TLS for nodes, although there is a certificate.")
+def serve_command(listen: str, operator: str, plain: bool) -> None:
+    """Answer nodes, by TLS if there is a certificate, and show the fleet, until told to end."""
     try:
         addresses = Address.parse(listen), Address.parse(operator)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
-    serve(open_state(), *addresses)
+    serve(open_state(), *addresses, plain=plain)
 
 
 main.add_command(cli_node.node)
 cli_node.node.add_command(cli_classic.classic)
+main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)
 main.add_command(cli_slice.service)
 main.add_command(cli_media.media)
+main.add_command(cli_tls.tls)

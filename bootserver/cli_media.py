@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from bootserver import nodes
 from bootserver.cli_state import open_state
-from bootserver.media import KeyFile, NoServerUrl, write_key_medium
+from bootserver.media import EnrolmentFile, KeyFile, NoServerUrl, write_key_medium
 from bootserver.state import State
 from host.run import Runner
+from wire.enrolment import Token
 from wire.session import NodeKey
 
 
@@ -48,7 +50,34 @@ def key(
     url = (server or state.setting("server")).rstrip("/")
     if not url:
         raise NoServerUrl(name)
-    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy)
+    authority = state.tls.authority_pem(url)
+    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority)
+    write_key_medium(file, content, Runner())
+    click.echo(f"wrote {file}")
+
+
+@media.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--server", default="", help="The URL that nodes reach this server at.")
+@click.option("--device", default="", help="The interface's MAC address or name, if there are several.")
+@click.option("--proxy", default="", help="The URL of an HTTP proxy.")
+@click.option(
+    "--token-file",
+    type=click.File("r"),
+    metavar="FILE|-",
+    help="What `bootserver token new` printed: nodes are admitted by it.",
+)
+def enrol(file: Path, server: str, device: str, proxy: str, token_file: TextIO | None) -> None:
+    """Write a medium for nodes that have no identity yet, as a disk image FILE; one for many nodes.
+
+    A node that starts with it asks to be admitted: by the token, or by `bootserver node admit`.
+    """
+    state = open_state()
+    url = (server or state.setting("server")).rstrip("/")
+    if not url:
+        raise NoServerUrl("for an enrolment medium")
+    token = Token.from_text(token_file.read()).to_text() if token_file else ""
+    content = EnrolmentFile(url, device, proxy, state.tls.authority_pem(url), token)
     write_key_medium(file, content, Runner())
     click.echo(f"wrote {file}")
 

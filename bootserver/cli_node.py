@@ -69,16 +69,18 @@ def list_nodes(form: str) -> None:
     with open_state().database.read() as session:
         rows = [views.node_row(item) for item in nodes.everyone(session)]
     if form == "table":
-        rows = [{**row, **_doing(row["status"]), "contact": ago(row["contacted"])} for row in rows]
+        rows = [{**row, **_doing(row), "contact": ago(row["contacted"])} for row in rows]
     show(rows, form, ("id", "name", "boot_state", "run_level", "doing", "progress", "contact", "run_id"))
 
 
-def _doing(status: dict[str, Any]) -> dict[str, str]:
+def _doing(row: dict[str, Any]) -> dict[str, str]:
+    status = row["status"]
     error = status["error"].get("code", "")
     doing = f"error: {error}" if error else status["waiting"] and f"waiting for {status['waiting']}"
     fraction = status["fraction"]
+    doing = doing or status["title"] or status["state"]
     return {
-        "doing": doing or status["title"] or status["state"],
+        "doing": f"KEY IN TWO PLACES; {doing}" if row["shared_key"] else doing,
         "progress": f"{fraction:.0%}" if fraction >= 0 else "",
     }
 
@@ -91,7 +93,7 @@ def show_node(name: str, form: str) -> None:
     with open_state().database.read() as session:
         row = views.node_whole(nodes.find(session, name))
     if form == "table":
-        for field in ("contacted", "created", "run_level_at"):
+        for field in ("contacted", "created", "run_level_at", "key_changed", "shared_key_at"):
             row[field] = moment(row[field])
     show_one(row, form)
 
@@ -104,6 +106,30 @@ def remove(name: str) -> None:
     with open_state().database.write() as session:
         session.delete(nodes.find(session, name))
     click.echo(f"removed {name}")
+
+
+@node.command("rotate-key")
+@click.argument("name")
+def rotate_key(name: str) -> None:
+    """Give node NAME a new key: its sessions end at once, and its key medium has to be written again."""
+    opened = open_state()
+    with opened.database.write() as session:
+        found = nodes.find(session, name)
+        nodes.rotate_key(session, opened.master, found)
+        name = found.name
+    click.echo(f"{name} has a new key; its sessions are ended and its key medium is refused from now on")
+    click.echo(f"  Write the medium again: bootserver media key {name} FILE")
+
+
+@node.command("accept-key")
+@click.argument("name")
+def accept_key(name: str) -> None:
+    """Take the mark from node NAME that its key was used from two places, when you know why it was."""
+    with open_state().database.write() as session:
+        found = nodes.find(session, name)
+        nodes.accept_key(session, found)
+        name = found.name
+    click.echo(f"{name} is no longer marked; when it happens again, it will be")
 
 
 @node.command("set", help=f"Change fields of node NAME.\n\nFields: {', '.join(policy.FIELDS)}.")

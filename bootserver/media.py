@@ -11,7 +11,7 @@ from pathlib import Path
 from host.files import sync_folder
 from host.run import Runner
 from wire.errors import ConfigurationError
-from wire.nodeconf import FILE_NAMES, parse
+from wire.nodeconf import FILE_NAMES, one_line, parse, parse_any
 from wire.session import NodeKey
 
 LABEL = "BMKEY"
@@ -24,7 +24,7 @@ class NoServerUrl(ConfigurationError):
 
     code = "no-server-url"
     title = "The server's URL is not known"
-    hint = "Give it with --server http://HOST:PORT, here or once at `bootserver init`."
+    hint = "Give it with --server https://HOST:PORT, here or once at `bootserver init`."
 
 
 class CannotWriteMedium(ConfigurationError):
@@ -37,7 +37,7 @@ class CannotWriteMedium(ConfigurationError):
 
 @dataclass(frozen=True)
 class KeyFile:
-    """What stands in the file. `static` is ADDRESS/LENGTH, "" for DHCP."""
+    """What stands in the file. `static` is ADDRESS/LENGTH, "" for DHCP; `authority` PEM, "" without TLS."""
 
     node_id: int
     hostname: str
@@ -48,6 +48,7 @@ class KeyFile:
     dns: tuple[str, ...] = ()
     device: str = ""
     proxy: str = ""
+    authority: str = ""
 
     def to_text(self) -> str:
         """Return the text; it holds the node's secret. Raises MalformedNodeConfiguration."""
@@ -56,6 +57,7 @@ class KeyFile:
             "NODE_ID": str(self.node_id),
             "NODE_KEY": self.key.to_text(),
             "BOOT_SERVER": self.server,
+            "BOOT_CA": one_line(self.authority) if self.authority else "",
             "HOST_NAME": host,
             "DOMAIN_NAME": domain,
             "NET_DEVICE": self.device,
@@ -84,7 +86,33 @@ class KeyFile:
         }
 
 
-def write_key_medium(path: Path, content: KeyFile, run: Runner) -> None:
+@dataclass(frozen=True)
+class EnrolmentFile:
+    """What stands in the file of a medium without an identity. `token` is "" to wait for a person."""
+
+    server: str
+    device: str = ""
+    proxy: str = ""
+    authority: str = ""
+    token: str = field(default="", repr=False)
+
+    def to_text(self) -> str:
+        """Return the text; it holds the token. Raises MalformedNodeConfiguration."""
+        values = {
+            "BOOT_SERVER": self.server,
+            "BOOT_CA": one_line(self.authority) if self.authority else "",
+            "ENROL_TOKEN": self.token,
+            "NET_DEVICE": self.device,
+            "PROXY_SERVER": self.proxy,
+            "IP_METHOD": "dhcp",
+        }
+        lines = [f'{name}="{value}"\n' for name, value in values.items() if value]
+        text = "".join(["# For nodes that have no identity yet.\n", *lines])
+        parse_any(text, "the enrolment medium")
+        return text
+
+
+def write_key_medium(path: Path, content: KeyFile | EnrolmentFile, run: Runner) -> None:
     """Write the image, mode 0600, whole or not at all; the secret is never an argument of a command.
 
     Raises CannotWriteMedium, MalformedNodeConfiguration, CommandFailed, CommandMissing.

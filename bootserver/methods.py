@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -10,22 +9,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from bootserver import nodes, slices
+from bootserver import events, nodes, slices
 from bootserver.status import Status, fold
-from bootserver.tables import Event, Node
-from wire.canonical import canonical
+from bootserver.tables import Node
 from wire.messages import RunLevel, TargetState
 from wire.structure import structure, unstructure
 
 EVENTS_PER_CALL = 1000
 EVENT_BYTES = 16 * 1024
 INVENTORY_BYTES = 512 * 1024
-# Enough for a dozen installations with their progress; older ones make room.
-EVENTS_KEPT = 20_000
 HOST_KEYS = 8
 HOST_KEY_CHARACTERS = 4096
 
@@ -116,23 +110,21 @@ def report_run_level(session: Session, node: Node, report: object) -> object:
     return 1
 
 
-def report_events(session: Session, node: Node, events: object) -> object:
+def report_events(session: Session, node: Node, told: object) -> object:
     """BootReportEvents([event, ...]): returns how many were new. Telling an event again changes nothing."""
-    if not isinstance(events, list) or len(events) > EVENTS_PER_CALL:
+    if not isinstance(told, list) or len(told) > EVENTS_PER_CALL:
         raise Faulty(FaultCode.ARGUMENT, f"events: a list of at most {EVENTS_PER_CALL} wanted")
     now = time.time()
     status = structure(node.status, Status) if node.status else Status()
     new = 0
-    for item in events:
+    for item in told:
         event = _event(item)
-        row = {"node_id": node.id, "digest": _digest(event), "received": now, "data": event}
-        done = session.execute(insert(Event).values(row).on_conflict_do_nothing().returning(Event.id))
-        if done.first() is not None:
+        if events.keep(session, node, event, now):
             status = fold(status, event, now)
             new += 1
     if new:
         node.status = unstructure(status)
-        _prune(session, node)
+        events.prune(session, node)
     return new
 
 
@@ -140,22 +132,10 @@ def _event(item: object) -> dict[str, Any]:
     event = _bounded(_struct(item), EVENT_BYTES, "event")
     match event:
         case {"event": str(name), "program": str(program), "seq": int(), "time": float() | int()}:
-            if len(name) <= 64 and len(program) <= 64:
+            # What the server says of a node, a node cannot say.
+            if len(name) <= 64 and len(program) <= 64 and program != events.PROGRAM:
                 return event
     raise Faulty(FaultCode.ARGUMENT, "event: event, program, seq and time wanted")
-
-
-def _digest(event: dict[str, Any]) -> bytes:
-    # Sequence numbers begin anew with each start of a program, and a clock may do so with each boot.
-    # The whole content, with its boot, is what makes an event that one.
-    return hashlib.sha256(canonical(event)).digest()
-
-
-def _prune(session: Session, node: Node) -> None:
-    newest_first = select(Event.id).where(Event.node_id == node.id).order_by(Event.id.desc())
-    found = session.scalar(newest_first.offset(EVENTS_KEPT).limit(1))
-    if found is not None:
-        session.execute(delete(Event).where(Event.node_id == node.id, Event.id <= found))
 
 
 def get_slivers(session: Session, node: Node, _: object = None) -> object:

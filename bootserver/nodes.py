@@ -6,11 +6,12 @@ import re
 import secrets
 import time
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from bootserver.catalogue import current_image
-from bootserver.tables import Node
+from bootserver.events import tell
+from bootserver.tables import Node, Waiting
 from wire.errors import ConfigurationError
 from wire.messages import DiskPolicy, Minimum, NodeDetails, TargetState, VolumeSizes
 from wire.sealing import MasterKey
@@ -18,6 +19,7 @@ from wire.session import NodeKey
 
 # The intents that begin another installation.
 INSTALLING = (TargetState.NEW, TargetState.INST, TargetState.RINS)
+SHARED_KEY_SECONDS = 3600
 # One label or several, as in a host name (RFC 1123).
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
@@ -48,15 +50,14 @@ class BadNodeName(ConfigurationError):
 
 def add(session: Session, master: MasterKey, name: str, state: TargetState, base_image: str) -> Node:
     """Register a node with a new key and a first run. Raises BadNodeName, NodeExists."""
-    name = name.lower()
-    if not _NAME.fullmatch(name):
-        raise BadNodeName(repr(name))
+    name = checked_name(name)
     if session.scalar(select(Node).where(Node.name == name)):
         raise NodeExists(name)
     node = Node(
         name=name,
         sealed_key=b"",
         created=time.time(),
+        key_changed=time.time(),
         boot_state=str(state),
         run_id=new_run_id(),
         base_image=base_image,
@@ -65,6 +66,14 @@ def add(session: Session, master: MasterKey, name: str, state: TargetState, base
     session.flush()
     node.sealed_key = master.seal(NodeKey.generate().secret, purpose(node.id))
     return node
+
+
+def checked_name(name: str) -> str:
+    """Return a host name in lower case. Raises BadNodeName."""
+    name = name.lower()
+    if not _NAME.fullmatch(name):
+        raise BadNodeName(repr(name))
+    return name
 
 
 def purpose(node_id: int) -> str:
@@ -116,6 +125,31 @@ def details(session: Session, node: Node) -> NodeDetails:
         kernel_arguments=node.kernel_arguments,
         cache_budget_mib=node.cache_budget_mib,
     )
+
+
+def rotate_key(session: Session, master: MasterKey, node: Node) -> None:
+    """Give the node a new key. Every session made with the old one has ended with this transaction."""
+    node.sealed_key = master.seal(NodeKey.generate().secret, purpose(node.id))
+    node.key_changed = time.time()
+    node.shared_key, node.shared_key_at = "", 0.0
+    # Whoever fetched the old key with the key pair of an enrolment does not fetch this one.
+    session.execute(delete(Waiting).where(Waiting.node_id == node.id))
+    tell(session, node, "key.rotated")
+
+
+def mark_shared_key(session: Session, node: Node, places: str) -> None:
+    """Mark that the node's key is used from two places at once; its timeline says so once an hour."""
+    now = time.time()
+    if now - node.shared_key_at >= SHARED_KEY_SECONDS or not node.shared_key:
+        tell(session, node, "key.shared", places=places)
+        node.shared_key_at = now
+    node.shared_key = places
+
+
+def accept_key(session: Session, node: Node) -> None:
+    """Take that mark away without another key: the operator knows why it was."""
+    node.shared_key, node.shared_key_at = "", 0.0
+    tell(session, node, "key.accepted")
 
 
 def key_of(master: MasterKey, node: Node) -> NodeKey:

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bootserver import nodes, output, views
+from bootserver import enrolment, nodes, output, views
 from bootserver.state import State
 from bootserver.tables import Event, Node
 
@@ -52,6 +52,7 @@ def operator_app(state: State, host: str, ending: Ending | None = None) -> Starl
             Route("/fleet", routes.fleet_table),
             Route("/events", routes.changes),
             Route("/api/nodes", routes.api_nodes),
+            Route("/api/waiting", routes.api_waiting),
             Route("/api/nodes/{name}", routes.api_node),
             Route("/api/nodes/{name}/events", routes.api_events),
         ],
@@ -88,6 +89,10 @@ class _OperatorRoutes:
         """GET /api/nodes."""
         return JSONResponse((await run_in_threadpool(self._rows))["nodes"])
 
+    async def api_waiting(self, request: Request) -> Response:
+        """GET /api/waiting: nodes that ask to be admitted."""
+        return JSONResponse((await run_in_threadpool(self._rows))["waiting"])
+
     async def api_node(self, request: Request) -> Response:
         """GET /api/nodes/NAME."""
         whole = await run_in_threadpool(self._whole, request.path_params["name"])
@@ -122,11 +127,16 @@ class _OperatorRoutes:
     def _version(self) -> list[object]:
         query = select(func.count(), func.sum(Node.generation), func.max(Node.contacted))
         with self._database.read() as session:
-            return [*session.execute(query).one(), session.scalar(select(func.max(Event.id)))]
+            newest = session.scalar(select(func.max(Event.id)))
+            return [*session.execute(query).one(), newest, len(enrolment.who_waits(session))]
 
     def _rows(self) -> dict[str, Any]:
         with self._database.read() as session:
-            return {"nodes": [views.node_row(node) for node in nodes.everyone(session)], "now": time.time()}
+            return {
+                "nodes": [views.node_row(node) for node in nodes.everyone(session)],
+                "waiting": [enrolment.waiting_row(row) for row in enrolment.who_waits(session)],
+                "now": time.time(),
+            }
 
     def _whole(self, name: str) -> dict[str, Any]:
         with self._database.read() as session:

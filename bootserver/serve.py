@@ -7,7 +7,8 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import click
@@ -17,10 +18,16 @@ from starlette.applications import Starlette
 from bootserver.app import node_app
 from bootserver.operator_app import Ending, operator_app
 from bootserver.state import State
+from bootserver.tls import Tls
 from wire.errors import ConfigurationError
+from wire.tls import BadCertificate
+
+log = logging.getLogger(__name__)
 
 # Transfers still under way are cut off so long after the server was told to end; nodes go on later.
 GRACE_SECONDS = 3
+# How often it is looked whether the certificate has to be renewed, or was.
+FRESH_SECONDS = 60
 
 
 class CannotListen(ConfigurationError):
@@ -70,29 +77,82 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(state: State, nodes: Address, operator: Address) -> None:
-    """Serve until SIGTERM or SIGINT. Raises CannotListen."""
+@dataclass(frozen=True)
+class _Listener:
+    """An application on its socket, with TLS or without."""
+
+    name: str
+    app: Starlette
+    socket: socket.socket
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def url(self) -> str:
+        host, port = self.socket.getsockname()[:2]
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"{'http' if self.tls is None else 'https'}://{place}/"
+
+
+def serve(state: State, nodes: Address, operator: Address, *, plain: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT; nodes by TLS if there is a certificate, unless `plain`.
+
+    Raises CannotListen, BadCertificate.
+    """
     with contextlib.ExitStack() as stack:
+        context = None
+        if state.tls.present and not plain:
+            state.tls.renew_if_due()
+            context = state.tls.context()
         sockets = [stack.enter_context(address.listen()) for address in (nodes, operator)]
         ending = Ending()
-        apps = node_app(state), operator_app(state, operator.host, ending)
-        asyncio.run(_run(list(zip(apps, sockets, strict=True)), ending))
+        listeners = (
+            _Listener("nodes", node_app(state), sockets[0], context),
+            _Listener("operator", operator_app(state, operator.host, ending), sockets[1]),
+        )
+        asyncio.run(_run(listeners, state.tls, ending))
 
 
-async def _run(pairs: list[tuple[Starlette, socket.socket]], ending: Ending) -> None:
+async def _run(listeners: Sequence[_Listener], tls: Tls, ending: Ending) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    servers = [_Server(_config(app)) for app, _ in pairs]
+    servers = [_Server(_config(listener)) for listener in listeners]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, servers, ending)
     tasks = [
-        asyncio.create_task(server.serve(sockets=[listening]))
-        for server, (_, listening) in zip(servers, pairs, strict=True)
+        asyncio.create_task(server.serve(sockets=[listener.socket]))
+        for server, listener in zip(servers, listeners, strict=True)
     ]
     # The sockets accept already, so whoever reads this line may connect.
-    for name, (_, listening) in zip(("nodes", "operator"), pairs, strict=True):
-        click.echo(f"{name}: http://{_name(listening)}/")
+    for listener in listeners:
+        click.echo(f"{listener.name}: {listener.url}")
+    fresh = [asyncio.create_task(_keep_fresh(tls, one.tls)) for one in listeners if one.tls is not None]
     await asyncio.gather(*tasks)
+    for task in fresh:
+        task.cancel()
+
+
+async def _keep_fresh(tls: Tls, context: ssl.SSLContext) -> None:
+    """Renew the certificate in time, and take up one that an operator renewed."""
+    known = _version(tls)
+    while True:
+        await asyncio.sleep(FRESH_SECONDS)
+        tls.renew_if_due()
+        found = _version(tls)
+        if found == known:
+            continue
+        try:
+            tls.load(context)
+        except BadCertificate as error:
+            log.error("the server goes on with the certificate that it has: %s", error)
+        known = found
+
+
+def _version(tls: Tls) -> tuple[int, int]:
+    try:
+        status = tls.server.stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
 
 
 def _end(servers: list[_Server], ending: Ending) -> None:
@@ -101,9 +161,9 @@ def _end(servers: list[_Server], ending: Ending) -> None:
         server.should_exit = True
 
 
-def _config(app: Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
+def _config(listener: _Listener) -> uvicorn.Config:
+    config = uvicorn.Config(
+        listener.app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -111,8 +171,7 @@ def _config(app: Starlette) -> uvicorn.Config:
         # Keep-alive outlasts the pauses between a node's calls during an installation.
         timeout_keep_alive=60,
     )
-
-
-def _name(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    config.load()
+    # Ours, because uvicorn would name a protocol version, and because it is loaded again later.
+    config.ssl = listener.tls
+    return config

@@ -1,17 +1,21 @@
 """The server's folder.
 
-master.key       32 bytes, mode 0600: seals the nodes' keys
+master.key       32 bytes, mode 0600: seals the nodes' keys; or a systemd credential in its place
 bootserver.db    SQLite
+tls/             the authority that nodes trust, the server's certificate; see bootserver.tls
 blobs/           what images consist of, each file named by its SHA-256
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bootserver.database import Database
 from bootserver.tables import Setting
+from bootserver.tls import FOLDER as TLS_FOLDER
+from bootserver.tls import Tls
 from host.files import write_atomic
 from images.store import BlobStore
 from wire.errors import ConfigurationError
@@ -20,6 +24,10 @@ from wire.sealing import MASTER_BYTES, MasterKey
 MASTER = "master.key"
 DATABASE = "bootserver.db"
 BLOBS = "blobs"
+# Where systemd puts what a unit loads with LoadCredential= (systemd.exec(5)), and what it is called there.
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+CREDENTIAL = "bootserver-master-key"
+_ACL = "system.posix_acl_access"
 
 
 class NotInitialised(ConfigurationError):
@@ -46,18 +54,38 @@ class UnsafeMasterKey(ConfigurationError):
     hint = "Restore it from a backup if it is damaged; take it away from others with chmod 600."
 
 
+class NoMasterKey(ConfigurationError):
+    """The folder has no master key of its own, and nobody handed one in."""
+
+    code = "no-master-key"
+    title = "The master key is not at hand"
+    hint = "Hand it in as a systemd credential (docs/server.md), or put master.key back from its backup."
+
+
 @dataclass(frozen=True)
 class State:
     """An opened folder."""
 
     folder: Path
     database: Database = field(repr=False)
-    master: MasterKey = field(repr=False)
+    handed_in: MasterKey | None = field(repr=False)
+
+    @property
+    def master(self) -> MasterKey:
+        """The key that seals the nodes' keys; commands that need none run without. Raises NoMasterKey."""
+        if self.handed_in is None:
+            raise NoMasterKey(f"neither {self.folder / MASTER} nor the credential {CREDENTIAL}")
+        return self.handed_in
 
     @property
     def blobs(self) -> BlobStore:
         """Where the images' content is."""
         return BlobStore(self.folder / BLOBS)
+
+    @property
+    def tls(self) -> Tls:
+        """What the nodes' listener speaks TLS with."""
+        return Tls(self.folder / TLS_FOLDER)
 
     def setting(self, key: str) -> str:
         """Return a setting, "" without one."""
@@ -73,7 +101,8 @@ def initialise(folder: Path, settings: dict[str, str]) -> State:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     (folder / BLOBS).mkdir(exist_ok=True)
-    write_atomic(folder / MASTER, MasterKey.generate().secret, mode=0o600)
+    if _handed_in() is None:
+        write_atomic(folder / MASTER, MasterKey.generate().secret, mode=0o600)
     database = Database.at(folder / DATABASE)
     database.create()
     with database.write() as session:
@@ -85,20 +114,34 @@ def initialise(folder: Path, settings: dict[str, str]) -> State:
 
 def open_state(folder: Path) -> State:
     """Open the folder. Raises NotInitialised, UnsafeMasterKey, WrongSchema, DatabaseUnusable."""
-    try:
-        with (folder / MASTER).open("rb") as file:
-            mode = (folder / MASTER).stat().st_mode
-            secret = file.read(MASTER_BYTES + 1)
-    except FileNotFoundError:
-        raise NotInitialised(str(folder)) from None
-    except OSError as error:
-        raise UnsafeMasterKey(f"{folder / MASTER}: {error.strerror}") from None
+    master = _handed_in() or _read_master(folder / MASTER)
     if not (folder / DATABASE).is_file():
         raise NotInitialised(str(folder))
-    if len(secret) != MASTER_BYTES:
-        raise UnsafeMasterKey(f"{folder / MASTER} does not have {MASTER_BYTES} bytes")
-    if mode & 0o077:
-        raise UnsafeMasterKey(f"{folder / MASTER} has mode {mode & 0o777:o}, 600 wanted")
     database = Database.at(folder / DATABASE)
     database.check()
-    return State(folder, database, MasterKey(secret))
+    return State(folder, database, master)
+
+
+def _handed_in() -> MasterKey | None:
+    """Return the master key that systemd handed in, None without one. Raises UnsafeMasterKey."""
+    folder = os.environ.get(CREDENTIALS_VARIABLE, "")
+    return _read_master(Path(folder) / CREDENTIAL) if folder else None
+
+
+def _read_master(path: Path) -> MasterKey | None:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            # With an access list the group's bits are its mask, not what the group may do: this is how
+            # systemd lets a service that is not root, and nobody else, read its credential.
+            others = 0o007 if _ACL in os.listxattr(file.fileno()) else 0o077
+            secret = file.read(MASTER_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnsafeMasterKey(f"{path}: {error.strerror}") from None
+    if len(secret) != MASTER_BYTES:
+        raise UnsafeMasterKey(f"{path} does not have {MASTER_BYTES} bytes")
+    if mode & others:
+        raise UnsafeMasterKey(f"{path} has mode {mode:o}, 600 wanted")
+    return MasterKey(secret)

@@ -40,7 +40,11 @@ class Node(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(253), unique=True)
     sealed_key: Mapped[bytes] = mapped_column(LargeBinary)
+    key_changed: Mapped[float]
     created: Mapped[float]
+
+    # What the token was for that admitted it, "" if a person did.
+    site: Mapped[str] = mapped_column(default="")
 
     # What the operator wants.
     boot_state: Mapped[str] = mapped_column(String(8))
@@ -62,6 +66,9 @@ class Node(Base):
     # What was seen.
     contacted: Mapped[float] = mapped_column(default=0.0)
     address: Mapped[str] = mapped_column(default="")
+    # Where the key was used at once, and when that was last told; "" as long as all is well.
+    shared_key: Mapped[str] = mapped_column(default="")
+    shared_key_at: Mapped[float] = mapped_column(default=0.0)
     run_level: Mapped[str] = mapped_column(default="")
     run_level_at: Mapped[float] = mapped_column(default=0.0)
     ssh_host_keys: Mapped[list[str]] = mapped_column(default=list)
@@ -77,7 +84,10 @@ class Node(Base):
 
 
 class Event(Base):
-    """An event that a node told. `digest` is over its whole content, so telling it again adds nothing."""
+    """An event that a node told, or the server of it.
+
+    `digest` is over its whole content, so telling it again adds nothing.
+    """
 
     __tablename__ = "events"
     __table_args__ = (
@@ -160,3 +170,34 @@ class ClassicNode(Base):
     mac: Mapped[str] = mapped_column(String(17), default="", index=True)
     network: Mapped[dict[str, Any]] = mapped_column(default=dict)
     peer: Mapped[str] = mapped_column(String(64), default="", index=True)
+
+
+class Waiting(Base):
+    """A key pair that announced itself. `node_id` is set when it was admitted, at the time `admitted`."""
+
+    __tablename__ = "waiting"
+
+    public: Mapped[str] = mapped_column(String(64), primary_key=True)
+    mac: Mapped[str] = mapped_column(String(17), index=True)
+    peer: Mapped[str] = mapped_column(String(64), default="")
+    # The token that was proven, "" for none.
+    token: Mapped[str] = mapped_column(String(16), default="")
+    first: Mapped[float]
+    seen: Mapped[float]
+    node_id: Mapped[int | None] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), default=None)
+    admitted: Mapped[float] = mapped_column(default=0.0)
+
+
+class EnrolmentToken(Base):
+    """A permission for nodes of a site to enrol; what is kept is sealed, and is not the token."""
+
+    __tablename__ = "tokens"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    sealed_key: Mapped[bytes] = mapped_column(LargeBinary)
+    site: Mapped[str] = mapped_column(String(253))
+    state: Mapped[str] = mapped_column(String(8))
+    base_image: Mapped[str] = mapped_column(String(64))
+    remaining: Mapped[int]
+    created: Mapped[float]
+    expires: Mapped[float]

@@ -28,6 +28,8 @@ def node_row(node: Node) -> dict[str, Any]:
         "contacted": node.contacted,
         "silent": 0 < node.contacted < time.time() - SILENT_SECONDS,
         "address": node.address,
+        "site": node.site,
+        "shared_key": node.shared_key,
         "status": unstructure(node_status(node)),
     }
 
@@ -42,7 +44,9 @@ def node_whole(node: Node) -> dict[str, Any]:
     return {
         **node_row(node),
         "run_level_at": node.run_level_at,
+        "shared_key_at": node.shared_key_at,
         "created": node.created,
+        "key_changed": node.key_changed,
         "system_disk": node.system_disk,
         "data_disks": node.data_disks,
         "memory_mib": node.memory_mib,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +72,7 @@ def connect(run: Runner, events: Events, expected: Handoff) -> Link:
     configuration = _configuration(run, events)
     if configuration.node_id != expected.node_id:
         raise WrongNode(f"the key medium is node {configuration.node_id}'s, this is node {expected.node_id}")
-    http = HttpClient(configuration.server, proxy=configuration.proxy)
-    address = _wait_for_address(run)
-    return Link(client_for(http, configuration, address), configuration)
+    return Link(client_for(configuration, _wait_for_address(run)), configuration)
 
 
 def _configuration(run: Runner, events: Events) -> NodeConfiguration:
@@ -107,18 +105,19 @@ class Images:
     The dongle is mounted only meanwhile: images are seldom needed, and a dongle may be pulled out.
     """
 
-    def __init__(self, run: Runner, events: Events, server: str, folder: Path = CACHE_FOLDER) -> None:
+    def __init__(
+        self, run: Runner, events: Events, connect: Callable[[], HttpClient], folder: Path = CACHE_FOLDER
+    ) -> None:
+        """`connect` makes the way to the server; it may be replaced when a better one is known."""
         self._run = run
         self._events = events
         self._folder = folder
-        self.server = server
-        self.proxy = ""
+        self.connect = connect
 
     def unpack(self, ref: ImageRef, target: Path) -> None:
         """Lay an image into `target`. Raises what images.unpack.install() raises."""
-        http = HttpClient(self.server, proxy=self.proxy)
         with self._cache() as cache:
-            moved = install(ref, target, http, cache, self._run)
+            moved = install(ref, target, self.connect(), cache, self._run)
         self._events.tell(
             "transfer", image=ref.name, network_bytes=moved.network_bytes, cache_bytes=moved.cache_bytes
         )

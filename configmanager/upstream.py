@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from configmanager.takeover import Images, Link, connect
 from host.events import Events
+from host.http import http_of
 from host.refusals import Refusals
 from host.report import ServerSink
 from host.run import Runner
@@ -42,8 +44,8 @@ class Upstream:
     def fetch(self) -> NodeSlivers:
         """GetSlivers. Raises what connect() and ServerClient.call() raise, MalformedMessage, CallsPaused."""
         self._refusals.gate()
-        link = self._link or self._connect()
         try:
+            link = self._link or self._connect()
             reply = structure(link.client.call("GetSlivers"), NodeSlivers)
         except AuthenticationRefused:
             self._refusals.refused()
@@ -65,13 +67,18 @@ class Upstream:
 
     def _connect(self) -> Link:
         link = connect(self._run, self._events, self._left)
-        self._images.server, self._images.proxy = link.configuration.server, link.configuration.proxy
+        self._images.connect = partial(http_of, link.configuration)
+        # Learns the time, before the calls that judge certificates by it.
+        link.client.open()
+        self._set_clock(link)
         self._link = link
         return link
 
     def _set_clock(self, link: Link) -> None:
         """Follow the server's authenticated time: kexec leaves the machine with its own clock's."""
-        now = link.client.server_time + (time.monotonic() - link.client.server_time_at)
+        if not link.client.server_time:
+            return  # A classic server tells no time that could be trusted.
+        now = link.client.server_now()
         off = now - time.time()
         if abs(off) > TOLERATED_SECONDS:
             time.clock_settime(time.CLOCK_REALTIME, now)

@@ -18,7 +18,7 @@ from typing import Any
 from urllib3 import encode_multipart_formdata
 
 from host.classic_run import STATES, ForgetfulMemory, RunMemory
-from host.http import HttpClient
+from host.http import HttpClient, http_of
 from host.server import FAULT_AUTHENTICATION, PATH, AuthenticationRefused, CallRefused, ServerClient
 from wire import xmlrpc
 from wire.errors import BootError, ConfigurationError, TransientError
@@ -82,12 +82,12 @@ class UnknownClassicState(ConfigurationError):
 
 
 def client_for(
-    http: HttpClient, configuration: NodeConfiguration, node_ip: str, memory: RunMemory | None = None
+    configuration: NodeConfiguration, node_ip: str, memory: RunMemory | None = None
 ) -> ServerClient:
     """Return the client that speaks what the key medium says."""
     if configuration.protocol is Protocol.SIGNED:
-        return ServerClient(http, configuration.node_id, configuration.key, node_ip)
-    return ClassicClient(http, configuration, node_ip, memory)
+        return ServerClient.of(configuration, node_ip)
+    return ClassicClient(http_of(configuration), configuration, node_ip, memory)
 
 
 class ClassicClient(ServerClient):
@@ -113,6 +113,9 @@ class ClassicClient(ServerClient):
             "ReportRunlevel": self._run_level,
             "BootReportEvents": self._events,
         }
+
+    def open(self) -> None:
+        """Do nothing: there is no session to open, and no time that could be learnt."""
 
     def call(self, method: str, *params: Any) -> Any:
         """Do what a signed call of that name does, as far as a classic server can.

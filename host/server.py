@@ -10,9 +10,10 @@ import threading
 import time
 from typing import Any
 
-from host.http import HttpClient
+from host.http import Dates, HttpClient, http_of
 from wire import xmlrpc
 from wire.errors import ConfigurationError, TrustError
+from wire.nodeconf import NodeConfiguration
 from wire.session import METHOD, NodeKey, Session, new_nonce, same_mac
 from wire.structure import MalformedMessage
 
@@ -47,8 +48,18 @@ class CallRefused(ConfigurationError):
 class ServerClient:
     """Signed calls of one node to its server. Safe to use from several threads."""
 
-    def __init__(self, http: HttpClient, node_id: int, key: NodeKey, node_ip: str = "") -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        node_id: int,
+        key: NodeKey,
+        node_ip: str = "",
+        *,
+        time_learning: HttpClient | None = None,
+    ) -> None:
+        """`time_learning` is for opening sessions: before the server's time is known, dates say nothing."""
         self._http = http
+        self._time_learning = time_learning or http
         self._node_id = node_id
         self._key = key
         self._node_ip = node_ip
@@ -58,10 +69,31 @@ class ServerClient:
         self.server_time = 0
         self.server_time_at = 0.0
 
+    @classmethod
+    def of(cls, configuration: NodeConfiguration, node_ip: str) -> ServerClient:
+        """Return the client of the node that the key medium names."""
+        return cls(
+            http_of(configuration),
+            configuration.node_id,
+            configuration.key,
+            node_ip,
+            time_learning=http_of(configuration, Dates.POSTPONED),
+        )
+
+    def open(self) -> None:
+        """Open a session, and so learn the server's time. Raises what call() raises but CallRefused."""
+        with self._lock:
+            self._session = self._open()
+
+    def server_now(self) -> float:
+        """Return the server's time as last learnt and gone on since, in Unix seconds."""
+        return self.server_time + (time.monotonic() - self.server_time_at)
+
     def call(self, method: str, *params: Any) -> Any:
         """Return the authenticated result of a call.
 
-        Raises AuthenticationRefused, ServerNotAuthentic, CallRefused, ServerUnreachable, MalformedMessage.
+        Raises AuthenticationRefused, ServerNotAuthentic, CallRefused, ServerUnreachable, ServerUntrusted,
+        MalformedMessage.
         """
         with self._lock:
             known = self._session is not None
@@ -86,7 +118,7 @@ class ServerClient:
             "value": call_mac,
         }
         try:
-            reply = self._post(method, [auth, *params])
+            reply = self._post(method, [auth, *params], self._http)
             # An answer that never came leaves the counters apart, so any failure ends the session.
             return self._verified(session, call_mac, reply)
         except Exception:
@@ -112,7 +144,8 @@ class ServerClient:
 
     def _open(self) -> Session:
         client_nonce = new_nonce()
-        reply = self._post("OpenSession", [{"node_id": self._node_id, "nonce": client_nonce}])
+        params = [{"node_id": self._node_id, "nonce": client_nonce}]
+        reply = self._post("OpenSession", params, self._time_learning)
         match reply:
             case {"session": str(name), "nonce": str(server_nonce), "time": int(now), "value": str(value)}:
                 pass
@@ -131,9 +164,9 @@ class ServerClient:
     def _note_time(self, now: int) -> None:
         self.server_time, self.server_time_at = now, time.monotonic()
 
-    def _post(self, method: str, params: list[Any]) -> Any:
+    def _post(self, method: str, params: list[Any], http: HttpClient) -> Any:
         body = xmlrpc.dump_call(method, params)
-        raw = self._http.post(PATH, body, content_type="text/xml", limit=xmlrpc.MAXIMUM_BYTES)
+        raw = http.post(PATH, body, content_type="text/xml", limit=xmlrpc.MAXIMUM_BYTES)
         try:
             return xmlrpc.load_reply(raw)
         except xmlrpc.Fault as fault:

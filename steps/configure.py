@@ -74,6 +74,7 @@ def _files(context: Context) -> dict[Path, str]:
         node_id=details.node_id,
         hostname=details.hostname,
         server=configuration.server,
+        authority=configuration.authority,
         images=(details.base_image, *details.images),
     )
     return {

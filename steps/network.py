@@ -5,7 +5,7 @@ from __future__ import annotations
 from host import network
 from host.network import NetworkUp
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
-from wire.nodeconf import NodeConfiguration
+from wire.nodeconf import NetworkSettings
 
 WAIT_SECONDS = 60
 
@@ -16,17 +16,17 @@ class Network(Step):
     name = "network"
     title = "Bring up the network"
     effect = Effect.CHANGES
-    needs = (NodeConfiguration,)
+    needs = (NetworkSettings,)
     gives = (NetworkUp,)
 
     def observe(self, context: Context) -> Observation:
-        settings = context.facts[NodeConfiguration].network
+        settings = context.facts[NetworkSettings]
         up = network.current(context.host.run) if network.configured(settings) else None
         if up is None:
             return lacks(Change(Keeps.CREATE, "network", f"by {settings.method} for this boot"))
         return holds(up)
 
     def run(self, context: Context) -> None:
-        settings = context.facts[NodeConfiguration].network
+        settings = context.facts[NetworkSettings]
         context.host.events.tell("wait.started", **{"for": "a network route", "seconds": WAIT_SECONDS})
         network.bring_up(context.host.run, settings, seconds=WAIT_SECONDS)

@@ -6,7 +6,7 @@ from hwdetect.media import Candidate, Media
 from steps.base import Context, Effect, Observation, Step, holds
 from wire import nodeconf
 from wire.errors import ConfigurationError
-from wire.nodeconf import NodeConfiguration
+from wire.nodeconf import NetworkSettings, NodeConfiguration
 
 
 class NoKeyMedium(ConfigurationError):
@@ -26,28 +26,36 @@ class ConflictingConfigurations(ConfigurationError):
 
 
 class ReadConfiguration(Step):
-    """It is known which node this is and how it reaches its server."""
+    """It is known how this node reaches its server, and which node it is unless it has to be enrolled."""
 
     name = "read_configuration"
     title = "Read the node's configuration"
     effect = Effect.READS
     needs = (Media,)
-    gives = (NodeConfiguration,)
+    gives = (NetworkSettings,)
 
     def observe(self, context: Context) -> Observation:
-        return holds(configuration_of(context.facts[Media].candidates))
+        candidate = _agreed(context.facts[Media].candidates)
+        found = nodeconf.parse_any(candidate.text, _place(candidate))
+        # NodeConfiguration, or EnrolmentConfiguration; the step enrol makes the one of the other.
+        return holds(found, found.network)
 
 
 def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:
-    """Return the one configuration that all candidates agree on.
+    """Return the one identity that all candidates agree on.
 
     Raises NoKeyMedium, ConflictingConfigurations, MalformedNodeConfiguration.
     """
+    candidate = _agreed(candidates)
+    return nodeconf.parse(candidate.text, _place(candidate))
+
+
+def _agreed(candidates: tuple[Candidate, ...]) -> Candidate:
     if not candidates:
         raise NoKeyMedium("no medium holds a file " + " or ".join(nodeconf.FILE_NAMES))
     if len({candidate.text for candidate in candidates}) > 1:
         raise ConflictingConfigurations(" and ".join(_place(candidate) for candidate in candidates))
-    return nodeconf.parse(candidates[0].text, _place(candidates[0]))
+    return candidates[0]
 
 
 def _place(candidate: Candidate) -> str:

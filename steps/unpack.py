@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from host.files import write_atomic
-from host.http import HttpClient
+from host.http import http_of
 from host.run import CommandFailed, Runner
 from host.target import read_installed, target, target_read_only
 from images import tree
@@ -55,8 +55,7 @@ class Unpack(Step):
         details = context.facts[NodeDetails]
         cache = context.facts[Cache]
         cache.budget_bytes = details.cache_budget_mib * _MIB
-        configuration = context.facts[NodeConfiguration]
-        source = HttpSource(HttpClient(configuration.server, proxy=configuration.proxy))
+        source = HttpSource(http_of(context.facts[NodeConfiguration]))
         base, transfer = load_manifest(details.base_image, source, cache)
         later = _manifests(context, source, cache)
         keep = pins([base, *later])

@@ -18,13 +18,18 @@ PATH = Path("etc/bootmanager/handoff.json")
 
 @dataclass(frozen=True)
 class Handoff:
-    """Which run installed the node, and whom it belongs to. `images` are those the server named then."""
+    """Which run installed the node, and whom it belongs to.
+
+    `images` are those the server named then; `authority` is the certificate (PEM) by which the server is
+    known, so that images can be had while the key medium is away.
+    """
 
     run_id: str
     node_id: int
     hostname: str
     server: str
     images: tuple[ImageRef, ...] = ()
+    authority: str = ""
 
 
 def dump_handoff(handoff: Handoff) -> str:

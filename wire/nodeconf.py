@@ -2,17 +2,21 @@
 
 Lines KEY="value"; comments start with # in column 0; quotes must match; unknown keys are ignored; an
 empty value is an error. Host and domain names are lowercased and a MAC address uppercased, as the
-original boot managers did. Added to the classic keys: BOOT_SERVER, the server's base URL; PROTOCOL, what is
-spoken with it; BASE_IMAGE, an image and the hash of its manifest, for servers that cannot name one.
+original boot managers did. Added to the classic keys: BOOT_SERVER, the server's base URL; BOOT_CA, the
+certificate of the authority that signs the server's, in base64 (DER) on one line, needed for https; PROTOCOL,
+what is spoken with the server; BASE_IMAGE, an image and its manifest's hash, for servers that name none.
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
+import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from wire.enrolment import BadToken, Token
 from wire.errors import ConfigurationError
 from wire.messages import ImageRef
 from wire.plc import classic_key
@@ -82,6 +86,24 @@ class NodeConfiguration:
     proxy: str = ""
     protocol: Protocol = Protocol.SIGNED
     base_image: ImageRef | None = None
+    # PEM, "" where the server is reached by plain HTTP.
+    authority: str = ""
+
+
+@dataclass(frozen=True)
+class EnrolmentConfiguration:
+    """How a node that has no identity yet reaches the server that may give it one. `token` "" for none."""
+
+    server: str
+    network: NetworkSettings
+    proxy: str = ""
+    authority: str = ""
+    token: Token | None = None
+
+
+def one_line(authority: str) -> str:
+    """Return a certificate (PEM) as the value of BOOT_CA."""
+    return base64.b64encode(ssl.PEM_cert_to_DER_cert(authority)).decode()
 
 
 def parse(text: str, source: str) -> NodeConfiguration:
@@ -90,12 +112,25 @@ def parse(text: str, source: str) -> NodeConfiguration:
     Raises MalformedNodeConfiguration with source, line and reason; values are never quoted, because
     one of them is the key.
     """
+    return _Reader(_values(text, source), source).configuration()
+
+
+def parse_any(text: str, source: str) -> NodeConfiguration | EnrolmentConfiguration:
+    """Read the text of a key medium or, without NODE_ID and NODE_KEY, of an enrolment medium.
+
+    Raises MalformedNodeConfiguration as parse() does.
+    """
+    reader = _Reader(_values(text, source), source)
+    return reader.configuration() if reader.has_identity else reader.enrolment()
+
+
+def _values(text: str, source: str) -> dict[str, tuple[int, str]]:
     values: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         values.update(_pair(line, number, source))
-    return _Reader(values, source).configuration()
+    return values
 
 
 def _pair(line: str, number: int, source: str) -> dict[str, tuple[int, str]]:
@@ -127,7 +162,29 @@ class _Reader:
             proxy=self._text("PROXY_SERVER"),
             protocol=protocol,
             base_image=self._base_image() if protocol is not Protocol.SIGNED else None,
+            authority=self._authority(),
         )
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether anything says which node this is, or the file is empty, which is a mistake as before."""
+        return not self._text("BOOT_SERVER") or bool(self._text("NODE_ID") or self._text("NODE_KEY"))
+
+    def enrolment(self) -> EnrolmentConfiguration:
+        token = self._token()
+        if token is None and not self._server().startswith("https:"):
+            raise self._wrong("BOOT_SERVER", "is not https, and without ENROL_TOKEN nothing else proves it")
+        return EnrolmentConfiguration(
+            self._server(), self._network(), self._text("PROXY_SERVER"), self._authority(), token
+        )
+
+    def _token(self) -> Token | None:
+        if not self._text("ENROL_TOKEN"):
+            return None
+        try:
+            return Token.from_text(self._text("ENROL_TOKEN"))
+        except BadToken as error:
+            raise self._wrong("ENROL_TOKEN", f"is malformed: {error.detail}") from None
 
     def _text(self, key: str) -> str:
         return self._values.get(key, (0, ""))[1]
@@ -171,8 +228,20 @@ class _Reader:
     def _server(self) -> str:
         url = self._need("BOOT_SERVER").rstrip("/")
         if not re.fullmatch(r"https?://[^\s/?#]+", url):
-            raise self._wrong("BOOT_SERVER", "is not of the form http://host:port")
+            raise self._wrong("BOOT_SERVER", "is not of the form https://host:port")
         return url
+
+    def _authority(self) -> str:
+        if not self._text("BOOT_CA"):
+            if self._server().startswith("https:"):
+                raise self._wrong("BOOT_CA", "is missing, and BOOT_SERVER is reached by https")
+            return ""
+        try:
+            pem = ssl.DER_cert_to_PEM_cert(base64.b64decode(self._text("BOOT_CA"), validate=True))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+        except (ValueError, ssl.SSLError):
+            raise self._wrong("BOOT_CA", "is not a certificate in base64") from None
+        return pem
 
     def _network(self) -> NetworkSettings:
         device = self._text("NET_DEVICE")

@@ -32,7 +32,7 @@ class Process:
         self.log = (folder / "log").open("ab")
         self.process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.log, text=True)
         lines = [self.process.stdout.readline() for _ in range(2)]
-        self.nodes, self.operator = (re.search("http://[0-9.:]+", line)[0] for line in lines)
+        self.nodes, self.operator = (re.search("https?://[0-9.:]+", line)[0] for line in lines)
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)

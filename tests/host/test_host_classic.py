@@ -7,12 +7,12 @@ import http.client
 import json
 import urllib.request
 import xmlrpc.client
+from dataclasses import replace
 
 import pytest
 
 from host.classic_client import ClassicClient, client_for
 from host.events import Events
-from host.http import HttpClient
 from host.report import ServerSink
 from host.server import AuthenticationRefused
 from tests.classic_boot_managers import BootManager, boot_of_2007, boot_of_later_years
@@ -98,7 +98,7 @@ def upload(server, content):
 def test_this_projects_own_node_by_the_classic_protocol(folder, server, protocol):
     text = key_file(folder) + f'PROTOCOL="{protocol}"\nBASE_IMAGE="base@{"a" * 64}"\n'
     configuration = parse(text, "the medium")
-    node = client_for(HttpClient(server.nodes), configuration, "10.0.0.7")
+    node = client_for(replace(configuration, server=server.nodes), "10.0.0.7")
     assert isinstance(node, ClassicClient)
     with pytest.raises(AuthenticationRefused):
         node.call("BootGetNodeDetails")

@@ -10,7 +10,7 @@ from bootmanager.program import Program
 from host.boot import Chain, ChainHow
 from host.console import Console
 from host.events import Events
-from host.http import ServerUnreachable
+from host.http import ServerUnreachable, ServerUntrusted
 from host.mark import Mark, NotInstalled
 from host.options import Options
 from host.ports import Host
@@ -144,6 +144,14 @@ def away(facts=(CONFIGURATION,)):
 
 def test_without_its_server_an_installed_node_boots(monkeypatch):
     node = make(monkeypatch, installed_for=7, failures=away())
+    assert node.run() == ["boot"]
+    assert node.causes == []
+
+
+def test_a_wrong_certificate_stops_no_installed_node(monkeypatch):
+    """Whoever sits on the path may take the server away, but not the node."""
+    failure = (State.AUTO, ServerUntrusted("https://x: self-signed certificate"), (CONFIGURATION,))
+    node = make(monkeypatch, installed_for=7, failures=[failure])
     assert node.run() == ["boot"]
     assert node.causes == []
 

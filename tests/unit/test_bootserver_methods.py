@@ -3,7 +3,7 @@
 import pytest
 from bootserver_deployment import Deployment, event
 
-from bootserver import methods
+from bootserver import events, methods
 from host.server import CallRefused
 from wire.messages import TargetState
 
@@ -162,7 +162,7 @@ def test_strange_events_are_refused_as_a_whole(server, client, events):
 
 
 def test_old_events_make_room(server, client, monkeypatch):
-    monkeypatch.setattr(methods, "EVENTS_KEPT", 10)
+    monkeypatch.setattr(events, "EVENTS_KEPT", 10)
     server.add("node2")
     server.client("node2").call("BootReportEvents", [event(1)])
     client.call("BootReportEvents", [event(n) for n in range(15)])

@@ -1,12 +1,21 @@
 """The server's folder, and secrets at rest."""
 
+import os
 import sqlite3
+import struct
 
 import pytest
 
 from bootserver import nodes
 from bootserver.database import DatabaseUnusable, WrongSchema
-from bootserver.state import AlreadyInitialised, NotInitialised, UnsafeMasterKey, initialise, open_state
+from bootserver.state import (
+    AlreadyInitialised,
+    NoMasterKey,
+    NotInitialised,
+    UnsafeMasterKey,
+    initialise,
+    open_state,
+)
 from wire.messages import TargetState
 from wire.sealing import CannotUnseal, MasterKey
 
@@ -41,10 +50,72 @@ def test_a_folder_without_one(tmp_path):
         open_state(tmp_path)
 
 
-def test_a_master_key_that_others_may_read_is_refused(folder):
-    (folder / "master.key").chmod(0o640)
-    with pytest.raises(UnsafeMasterKey, match="640"):
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o666])
+def test_a_master_key_that_others_may_use_is_refused(folder, mode):
+    (folder / "master.key").chmod(mode)
+    with pytest.raises(UnsafeMasterKey, match=f"{mode:o}"):
         open_state(folder)
+
+
+@pytest.fixture
+def credential(folder, tmp_path, monkeypatch):
+    """The master key moved out of the folder, to where systemd hands it in."""
+    given = tmp_path / "credentials"
+    given.mkdir(mode=0o700)
+    (folder / "master.key").rename(given / "bootserver-master-key")
+    (given / "bootserver-master-key").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
+    return given / "bootserver-master-key"
+
+
+def test_the_master_key_can_be_a_credential(folder, credential):
+    state = open_state(folder)
+    key, _ = add(state)
+    assert state.master.secret == credential.read_bytes()
+    assert key.secret
+    assert "secret" not in repr(state)
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o404])
+def test_a_credential_that_others_may_read_is_refused(folder, credential, mode):
+    credential.chmod(mode)
+    with pytest.raises(UnsafeMasterKey, match=f"{mode:o}"):
+        open_state(folder)
+
+
+def acl(*entries):
+    """As linux/posix_acl_xattr.h has it: version 2, then tag, rights and id of each entry."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_a_credential_for_one_user_by_an_access_list_is_what_systemd_makes(folder, credential):
+    anyone = 0xFFFFFFFF
+    rights = acl((1, 4, anyone), (2, 4, 12345), (4, 0, anyone), (16, 4, anyone), (32, 0, anyone))
+    os.setxattr(credential, "system.posix_acl_access", rights)
+    assert credential.stat().st_mode & 0o777 == 0o440, "the mask shows in the place of the group's rights"
+    assert open_state(folder).master
+
+
+def test_the_credential_wins_over_the_file(folder, credential):
+    (folder / "master.key").write_bytes(bytes(32))
+    (folder / "master.key").chmod(0o600)
+    assert open_state(folder).master.secret == credential.read_bytes()
+
+
+def test_a_folder_made_with_a_credential_has_no_master_key(tmp_path, credential):
+    state = initialise(tmp_path / "other", {})
+    assert not (tmp_path / "other/master.key").exists()
+    assert state.master.secret == credential.read_bytes()
+
+
+def test_without_a_master_key_only_what_needs_none_goes_on(folder, credential, monkeypatch):
+    add(open_state(folder), "one")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    state = open_state(folder)
+    with state.database.write() as session:
+        nodes.set_intent(nodes.find(session, "one"), TargetState.BOOT)
+        with pytest.raises(NoMasterKey):
+            nodes.key_of(state.master, nodes.find(session, "one"))
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])

@@ -174,7 +174,7 @@ def test_the_log_is_sent_when_a_boot_ends(server):
 
 
 def test_the_steps_of_the_start_by_the_classic_protocol(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("steps.check_in.HttpClient", lambda url, proxy: Web(server.web))
+    monkeypatch.setattr("host.classic_client.http_of", lambda _: Web(server.web))
     told = []
     host = Host(Runner(), None, Events("t", (told.append,)), Console([]), Options(), tmp_path / "ram")
     known = (
@@ -183,13 +183,16 @@ def test_the_steps_of_the_start_by_the_classic_protocol(server, tmp_path, monkey
         Journal(tmp_path / "journal"),
         Cache(None, Events("t")),
     )
-    after = Facts((*known, *CheckIn().observe(Context(host, Facts(known))).facts))
-    assert isinstance(after[ServerClient], ClassicClient)
+    clock = SetClock().observe(Context(host, Facts(known)))
+    assert clock.holds
+    proven = Facts((*known, *clock.facts))
+    assert isinstance(proven[ServerClient], ClassicClient)
+    after = Facts(CheckIn().observe(Context(host, proven)).facts)
     assert after[NodeDetails].boot_state is TargetState.INST
-    assert SetClock().observe(Context(host, after)).holds
     assert [event.event for event in told] == ["clock.unknown"]
     # One boot remembers its run, without a dongle too.
-    again = Facts(CheckIn().observe(Context(host, Facts(known))).facts)
+    reborn = Facts((*known, *SetClock().observe(Context(host, Facts(known))).facts))
+    again = Facts(CheckIn().observe(Context(host, reborn)).facts)
     assert again[NodeDetails] == after[NodeDetails]
 
 
@@ -394,14 +397,14 @@ def test_a_run_is_remembered_on_the_dongle_and_in_memory(tmp_path):
 def test_the_key_medium_says_what_is_spoken():
     found = configuration()
     assert (found.protocol, found.key.secret) == (Protocol.PLCAPI, KEY.encode())
-    assert isinstance(client_for(OldServer(), found, ""), ClassicClient)
+    assert isinstance(client_for(found, ""), ClassicClient)
 
 
 def test_without_protocol_it_is_the_projects_own(server):
     text = f'NODE_ID="1"\nNODE_KEY="{server.key().to_text()}"\nBOOT_SERVER="http://x"\n'
     found = parse(text, "the medium")
     assert (found.protocol, found.base_image) == (Protocol.SIGNED, None)
-    assert type(client_for(OldServer(), found, "")) is ServerClient
+    assert type(client_for(found, "")) is ServerClient
 
 
 @pytest.mark.parametrize(

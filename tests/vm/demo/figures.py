@@ -12,8 +12,8 @@ NODE_PHASE = "start the installed system, sliver and service"
 # Every other step counts as the last phase's.
 _PHASES = {
     "detect hardware, network, check in": (
-        "detect_hardware", "read_configuration", "open_cache", "open_journal", "network", "check_in",
-        "set_clock", "check_hardware", "choose_disks", "confirm_used", "confirm_new",
+        "detect_hardware", "read_configuration", "open_cache", "open_journal", "network", "enrol",
+        "set_clock", "check_in", "check_hardware", "choose_disks", "confirm_used", "confirm_new",
     ),
     "partition and format": ("partition", "format"),
     "fetch, verify and unpack": ("unpack",),

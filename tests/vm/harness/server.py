@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from tests.vm.harness.ssh import free_port
 from tests.vm.harness.timeline import Event, Timeline
 
 START_SECONDS = 30
+# What this host is to a guest on QEMU's user network.
+GUESTS_HOST = "10.0.2.2"
 
 
 class Server:
@@ -42,13 +45,14 @@ class Server:
         for name in ("master.key", "bootserver.db"):
             (folder / name).write_bytes((origin / name).read_bytes())
             (folder / name).chmod(0o600)
+        shutil.copytree(origin / "tls", folder / "tls")
         folder.chmod(0o700)
         return cls(folder, log)
 
     @property
     def url(self) -> str:
         """Return where a guest on QEMU's user network finds the server."""
-        return f"http://10.0.2.2:{self.port}"
+        return f"https://{GUESTS_HOST}:{self.port}"
 
     @property
     def is_up(self) -> bool:
@@ -167,7 +171,7 @@ def published(built: Artifacts) -> Path:
     def publish(folder: Path) -> None:
         server = folder / "server"
         lines: Sequence[Sequence[str | Path]] = (
-            ("init",),
+            ("init", "--name", GUESTS_HOST),
             ("image", "publish", "base", built.base, built.project),
             ("image", "publish", "sliver", built.sliver),
         )

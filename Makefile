@@ -10,6 +10,8 @@ PACKAGES := wire host hwdetect images steps bootmanager configmanager bootserver
 # KEEP=1: the demo leaves its node running. MIRROR=<archive URI>: build from there, not from this machine's mirror.
 KEEP ?=
 MIRROR ?=
+# `make fuzz` spends so long on each target.
+FUZZ_SECONDS ?= 600
 # Whole machines are slow: two at a time on two cores.
 VM_JOBS ?= 2
 # One after another in the order that tests/vm/conftest.py gives them.
@@ -25,7 +27,7 @@ help: ## this list
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
 	@echo
-	@echo "KEEP=1 leaves the demo's node running; MIRROR=<archive URI> builds from another Debian mirror."
+	@echo "KEEP=1 leaves the demo's node running; FUZZ_SECONDS=60 fuzzes for a minute; MIRROR=<archive URI> builds from another Debian mirror."
 
 .PHONY: setup
 setup: ## install the Debian packages this machine lacks
@@ -95,6 +97,12 @@ test-all: test ## every test, the slow scenarios and the benchmark too
 .PHONY: bench
 bench: images ## the install phase against a shell script that does the same by hand
 	@$(PYTHON) -m tests.bench
+
+# Not in `make test`: it takes an hour and more. What it found is tested there, in tests/unit.
+.PHONY: fuzz
+fuzz: venv ## fuzz all that reads bytes from outside, FUZZ_SECONDS each
+	@$(PYTHON) -c 'import atheris' 2>/dev/null || $(PYTHON) -m pip install --quiet --no-build-isolation -e '.[fuzz]'
+	@$(PYTHON) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: clean
 clean: ## remove what was made, except downloaded packages and built distributions

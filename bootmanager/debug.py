@@ -82,7 +82,7 @@ class DebugMode:
         host = self._engine.host
         where = []
         try:
-            known = remembered(self._engine.facts)
+            known = remembered(self._engine.facts, host.run)
             fingerprint = start_sshd(host.run, known.ssh_keys if known else ())
             up = self._engine.facts.get(NetworkUp)
             where.append(

@@ -98,7 +98,10 @@ class Program:
             return
         details = self._engine.facts[NodeDetails]
         self._connect(self._engine)
-        remember(self._engine.facts)
+        newest = remember(self._engine.facts)
+        if newest > details.generation:
+            # A server restored from a backup. What it says now is what counts; the copy stays as it is.
+            self._host.events.tell("configuration.older", generation=details.generation, known=newest)
         self._host.events.run_id = details.run_id
         if self._forced == "auto":
             self._machine.fire(f"want_{details.boot_state}", f"the server wants {details.boot_state}")

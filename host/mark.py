@@ -30,12 +30,13 @@ class NotInstalled(VerificationError):
 
 @dataclass(frozen=True)
 class Mark:
-    """What was installed, in which run, for which node."""
+    """What was installed, in which run, for which node, by which generation of its configuration."""
 
     run_id: str
     node_id: int
     images: tuple[ImageRef, ...]
     kernel_arguments: str
+    generation: int = 0
 
 
 def read_mark(run: Runner) -> Mark:

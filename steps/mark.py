@@ -34,4 +34,4 @@ class MarkComplete(Step):
 
 def _mark(details: NodeDetails) -> Mark:
     images = (details.base_image, *details.images)
-    return Mark(details.run_id, details.node_id, images, details.kernel_arguments)
+    return Mark(details.run_id, details.node_id, images, details.kernel_arguments, details.generation)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from host.storage import DiskRole, claim_guid
 from hwdetect.content import MIB, DiskState
-from hwdetect.disks import choose
+from hwdetect.disks import BadVolumeSizes, choose
 from hwdetect.inventory import Disk, Firmware, Inventory, Machine
 from hwdetect.media import Candidate, Dongle, Media
 from wire.errors import BootError
@@ -51,9 +51,9 @@ def disks(draw):
                 path=f"/dev/vd{letter}",
                 serial=draw(st.sampled_from([f"S-{letter}", "S-a", ""])),
                 wwn=draw(st.sampled_from(["", "0x5000c500aaaa5678"])),
-                size_bytes=draw(st.sampled_from([0, MIB, 20 * GIB, 4000 * GIB])),
-                bus=draw(st.sampled_from(["virtio", "usb"])),
-                removable=draw(st.booleans()),
+                size_bytes=draw(st.sampled_from([20 * GIB, 20 * GIB, 4000 * GIB, MIB, 0])),
+                bus=draw(st.sampled_from(["virtio", "virtio", "usb"])),
+                removable=draw(st.sampled_from([False, False, True])),
                 read_only=draw(st.sampled_from([False, False, True])),
                 state=state,
                 table_guid=guid,
@@ -64,9 +64,12 @@ def disks(draw):
 
 
 wild = st.integers(-(2**63), 2**63 - 1) | st.integers(-1, 5000)
-sizes = st.builds(VolumeSizes, wild, wild, wild) | st.just(VolumeSizes())
-names = st.sampled_from(NAMES) | st.text(max_size=8)
-policies = st.builds(DiskPolicy, names, names)
+# Mostly what is sound, or every example would end at the first check.
+small = st.sampled_from([-5, 0, 1, 100, 512, 2**40])
+sizes = st.just(VolumeSizes()) | st.builds(VolumeSizes, small, small, small) | st.builds(VolumeSizes, wild)
+minima = st.just(Minimum()) | st.builds(Minimum, wild, wild)
+names = st.sampled_from(NAMES) | st.sampled_from(["S-a", "S-b", ""]) | st.text(max_size=8)
+policies = st.builds(DiskPolicy, names, names | st.just("auto"))
 media = st.sampled_from(
     [
         Media(),
@@ -87,7 +90,7 @@ def named(disk, policy):
 
 
 @settings(max_examples=400)
-@given(disks(), policies, sizes, st.builds(Minimum, wild, wild), media, st.sampled_from([*RUNS, "", "../x"]))
+@given(disks(), policies, sizes, minima, media, st.sampled_from([*RUNS, "", "../x"]))
 def test_whatever_it_asks_for_no_data_of_others_is_written(found, policy, volumes, minimum, plugged, run_id):
     machine = Inventory(Machine("", "", ""), Firmware.BIOS, 2, GIB, found, (), ())
     try:
@@ -106,6 +109,16 @@ def test_whatever_it_asks_for_no_data_of_others_is_written(found, policy, volume
     assert min(layout.boot_mib, layout.swap_mib, layout.root_mib) > 0
     # Nothing reaches beyond the disk.
     assert layout.boot_mib + layout.swap_mib + layout.root_mib <= layout.system.size_bytes // MIB
+
+
+@pytest.mark.parametrize(
+    "volumes", [VolumeSizes(root_mib=0), VolumeSizes(-1), VolumeSizes(swap_mib=-(2**40))]
+)
+def test_volumes_of_impossible_sizes(volumes):
+    disk = replace(BLANK, path="/dev/vda", serial="S-a")
+    machine = Inventory(Machine("", "", ""), Firmware.BIOS, 2, GIB, (disk,), (), ())
+    with pytest.raises(BadVolumeSizes):
+        choose(DiskPolicy(), volumes, Minimum(), machine, Media(), "r")
 
 
 GOOD = unstructure(

@@ -32,12 +32,12 @@ class Node:
     def __init__(self, monkeypatch, *, wanted="boot", forced="auto", installed_for=None, failures=()):
         self.wanted, self.failures = wanted, list(failures)
         self.ran, self.causes, self.told, self.left = [], [], [], []
-        self.calls = []
-        # Facts go by their class, so the fake is a ServerClient whose one method is replaced.
+        self.calls, self.known = [], 0
+        # Facts go by exact class, so the fake is a ServerClient whose one method is replaced.
         self.client = ServerClient.__new__(ServerClient)
         self.client.call = lambda method, *params: self.calls.append((method, *params))
         monkeypatch.setattr(module, "steps_for", lambda state, _: (self.step(state),))
-        monkeypatch.setattr(module, "remember", lambda facts: None)
+        monkeypatch.setattr(module, "remember", lambda facts: self.known)
         monkeypatch.setattr(module, "describe", lambda inventory: "inventory")
         monkeypatch.setattr(module, "leave", lambda run, how: self.left.append(how))
         monkeypatch.setattr(module, "read_mark", lambda run: self.mark(installed_for))
@@ -136,6 +136,15 @@ def test_every_failure_leads_to_debug_mode_and_out_of_it(monkeypatch, state):
     assert [error["code"] for error in errors] == ["not-installed"]
     assert errors[0]["state"] == state
     assert node.left == [ChainHow.KEXEC]
+
+
+@pytest.mark.parametrize(("known", "told"), [(3, False), (4, True)])
+def test_a_server_that_went_back_counts_and_is_told_of(monkeypatch, known, told):
+    node = make(monkeypatch)
+    node.known = known
+    assert node.run() == ["auto", "boot"]
+    heard = [event.data for event in node.told if event.event == "configuration.older"]
+    assert heard == ([{"generation": 3, "known": 4}] if told else [])
 
 
 def away(facts=(CONFIGURATION,)):

@@ -1,0 +1,1 @@
+"""Fuzzing of whatever reads bytes from outside: `make fuzz`. Needs the extra `fuzz` (atheris)."""

@@ -33,7 +33,7 @@ class Node:
         self.wanted, self.failures = wanted, list(failures)
         self.ran, self.causes, self.told, self.left = [], [], [], []
         self.calls, self.known = [], 0
-        # Facts go by exact class, so the fake is a ServerClient whose one method is replaced.
+        # Facts go by their class, so the fake is a ServerClient whose one method is replaced.
         self.client = ServerClient.__new__(ServerClient)
         self.client.call = lambda method, *params: self.calls.append((method, *params))
         monkeypatch.setattr(module, "steps_for", lambda state, _: (self.step(state),))

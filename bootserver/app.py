@@ -1,4 +1,4 @@
-"""The application that nodes talk to: signed calls, and blobs by their hash. Nothing else is on this port."""
+"""The application that nodes talk to: signed calls, signed metadata, blobs by their hash; nothing else."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from bootserver.calls import Calls
+from bootserver.metadata import is_metadata_name
 from bootserver.sessions import Sessions
 from bootserver.state import State
 from images.manifest import is_digest
 from wire import xmlrpc
+from wire.trust import METADATA_PATH
 
 
 def node_app(state: State) -> Starlette:
@@ -24,6 +26,8 @@ def node_app(state: State) -> Starlette:
             Route("/PLCAPI/", routes.call, methods=["POST"]),
             Route("/PLCAPI", routes.call, methods=["POST"]),
             Route("/images/blobs/{digest}", routes.blob, methods=["GET"]),
+            Route(METADATA_PATH + "{name}", routes.metadata, methods=["GET"]),
+            Route("/tuf/targets/{digest}.{name}", routes.blob, methods=["GET"]),
         ]
     )
 
@@ -31,6 +35,7 @@ def node_app(state: State) -> Starlette:
 class _NodeRoutes:
     def __init__(self, state: State, calls: Calls) -> None:
         self._blobs = state.blobs
+        self._metadata = state.metadata
         self._calls = calls
 
     async def call(self, request: Request) -> Response:
@@ -46,6 +51,17 @@ class _NodeRoutes:
             raise HTTPException(404)
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return FileResponse(self._blobs.path(digest), media_type="application/octet-stream", headers=headers)
+
+    async def metadata(self, request: Request) -> Response:
+        """GET /tuf/metadata/<name>: timestamp.json changes, the others with their version never do."""
+        name = request.path_params["name"]
+        path = self._metadata / name
+        if not is_metadata_name(name) or not await run_in_threadpool(path.is_file):
+            raise HTTPException(404)
+        age = "no-cache" if name == "timestamp.json" else "public, max-age=31536000, immutable"
+        # Read in one go: the file may be replaced at any moment.
+        content = await run_in_threadpool(path.read_bytes)
+        return Response(content, media_type="application/json", headers={"Cache-Control": age})
 
 
 async def read_bounded(request: Request, limit: int) -> bytes:

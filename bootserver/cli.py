@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from bootserver import cli_image, cli_media, cli_node, cli_slice
+from bootserver.cli_keys import begin_signing, check_root_keys, keys, read_passphrase, root_options
 from bootserver.cli_state import open_state
 from bootserver.output import printable
 from bootserver.serve import Address, serve
@@ -81,11 +82,32 @@ def main(ctx: click.Context, folder: Path, verbose: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--server", default="", help="The URL that nodes reach this server at, for key media.")
 @click.pass_obj
-def init(default: Path, folder: Path | None, server: str) -> None:
-    """Make a server's FOLDER: database, master key, image store."""
+@root_options
+def init(
+    default: Path,
+    folder: Path | None,
+    server: str,
+    root_keys: Path | None,
+    count: int,
+    threshold: int,
+    passphrase_file: Path | None,
+) -> None:
+    """Make a server's FOLDER: database, master key, image store, and the roles that sign images.
+
+    The private keys of the root role are written to a folder of their own. Take it away: they are needed
+    to change keys, and are no business of this machine.
+    """
     chosen = folder or default
-    initialise(chosen, {"server": server.rstrip("/")} if server else {}).database.close()
+    root_folder = root_keys or chosen / "root-keys"
+    passphrase = read_passphrase(passphrase_file)
+    check_root_keys(root_folder, count, threshold)
+    state = initialise(chosen, {"server": server.rstrip("/")} if server else {})
+    begin_signing(state, root_folder, count, threshold, passphrase)
+    state.database.close()
     click.echo(f"made {chosen}")
+    click.echo(
+        f"Take {root_folder} away from this machine: any {threshold} of its {count} keys speak for root."
+    )
 
 
 @main.command("serve")
@@ -107,4 +129,5 @@ main.add_command(cli_node.node)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)
 main.add_command(cli_slice.service)
+main.add_command(keys)
 main.add_command(cli_media.media)

@@ -10,6 +10,7 @@ import click
 from bootserver import nodes
 from bootserver.cli_state import open_state
 from bootserver.media import KeyFile, NoServerUrl, write_key_medium
+from bootserver.metadata import trusted_root
 from bootserver.state import State
 from host.run import Runner
 from wire.session import NodeKey
@@ -41,7 +42,8 @@ def key(
 ) -> None:
     """Write the key medium of node NAME as a disk image FILE (vfat, label BMKEY, mode 0600).
 
-    It holds the node's secret. Put it on a stick that can be write-protected: dd if=FILE of=/dev/...
+    It holds the node's secret, and root.json, by which the node knows whose signatures count. Put it on a
+    stick that can be write-protected: dd if=FILE of=/dev/...
     """
     _check_static(static, gateway, dns)
     state = open_state()
@@ -49,7 +51,7 @@ def key(
     if not url:
         raise NoServerUrl(name)
     content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy)
-    write_key_medium(file, content, Runner())
+    write_key_medium(file, content, trusted_root(state.metadata), Runner())
     click.echo(f"wrote {file}")
 
 

@@ -13,14 +13,20 @@ from dataclasses import dataclass
 import click
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 
 from bootserver.app import node_app
 from bootserver.operator_app import Ending, operator_app
+from bootserver.signing import renew
 from bootserver.state import State
-from wire.errors import ConfigurationError
+from wire.errors import BootError, ConfigurationError
 
 # Transfers still under way are cut off so long after the server was told to end; nodes go on later.
 GRACE_SECONDS = 3
+# How often it is looked whether metadata have lived half of their period, which is a day at the least.
+RENEW_SECONDS = 600
+
+log = logging.getLogger(__name__)
 
 
 class CannotListen(ConfigurationError):
@@ -76,15 +82,16 @@ def serve(state: State, nodes: Address, operator: Address) -> None:
         sockets = [stack.enter_context(address.listen()) for address in (nodes, operator)]
         ending = Ending()
         apps = node_app(state), operator_app(state, operator.host, ending)
-        asyncio.run(_run(list(zip(apps, sockets, strict=True)), ending))
+        asyncio.run(_run(state, list(zip(apps, sockets, strict=True)), ending))
 
 
-async def _run(pairs: list[tuple[Starlette, socket.socket]], ending: Ending) -> None:
+async def _run(state: State, pairs: list[tuple[Starlette, socket.socket]], ending: Ending) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     servers = [_Server(_config(app)) for app, _ in pairs]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, servers, ending)
+    renewing = asyncio.create_task(_renew(state))
     tasks = [
         asyncio.create_task(server.serve(sockets=[listening]))
         for server, (_, listening) in zip(servers, pairs, strict=True)
@@ -93,6 +100,19 @@ async def _run(pairs: list[tuple[Starlette, socket.socket]], ending: Ending) -> 
     for name, (_, listening) in zip(("nodes", "operator"), pairs, strict=True):
         click.echo(f"{name}: http://{_name(listening)}/")
     await asyncio.gather(*tasks)
+    renewing.cancel()
+
+
+async def _renew(state: State) -> None:
+    """Sign the images' metadata again in time, as long as the server runs."""
+    while True:
+        try:
+            for role in await run_in_threadpool(renew, state):
+                log.info("signed the metadata of %s again", role)
+        except (BootError, OSError) as error:
+            # Nodes go on with what is signed until that expires; the log says so each time.
+            log.error("the images' metadata cannot be renewed: %s", error)
+        await asyncio.sleep(RENEW_SECONDS)
 
 
 def _end(servers: list[_Server], ending: Ending) -> None:

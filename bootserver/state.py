@@ -3,6 +3,7 @@
 master.key       32 bytes, mode 0600: seals the nodes' keys
 bootserver.db    SQLite
 blobs/           what images consist of, each file named by its SHA-256
+metadata/        signed metadata of the images (TUF)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from wire.sealing import MASTER_BYTES, MasterKey
 MASTER = "master.key"
 DATABASE = "bootserver.db"
 BLOBS = "blobs"
+METADATA = "metadata"
 
 
 class NotInitialised(ConfigurationError):
@@ -58,6 +60,11 @@ class State:
     def blobs(self) -> BlobStore:
         """Where the images' content is."""
         return BlobStore(self.folder / BLOBS)
+
+    @property
+    def metadata(self) -> Path:
+        """Where the images' signed metadata are."""
+        return self.folder / METADATA
 
     def setting(self, key: str) -> str:
         """Return a setting, "" without one."""

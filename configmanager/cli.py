@@ -161,7 +161,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
         events.add_sink(LineFile(Path(options.events)))
     events.tell("program.started", hostname=left.hostname)
     runner = Runner()
-    images = Images(runner, events, left.server)
+    images = Images(runner, events)
     backends = plugins.load(Node(runner, events, images.unpack))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)))
     return Manager(backends, Records(), server, events)
@@ -169,7 +169,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
 
 def _backends() -> tuple[Backend, ...]:
     runner, events = Runner(), Events(PROGRAM)
-    return plugins.load(Node(runner, events, Images(runner, events, "").unpack))
+    return plugins.load(Node(runner, events, Images(runner, events).unpack))
 
 
 def _record() -> NodeSlivers:

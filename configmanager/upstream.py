@@ -65,13 +65,12 @@ class Upstream:
 
     def _connect(self) -> Link:
         link = connect(self._run, self._events, self._left)
-        self._images.server, self._images.proxy = link.configuration.server, link.configuration.proxy
-        self._link = link
+        self._images.link = self._link = link
         return link
 
     def _set_clock(self, link: Link) -> None:
         """Follow the server's authenticated time: kexec leaves the machine with its own clock's."""
-        now = link.client.server_time + (time.monotonic() - link.client.server_time_at)
+        now = link.client.now()
         off = now - time.time()
         if abs(off) > TOLERATED_SECONDS:
             time.clock_settime(time.CLOCK_REALTIME, now)

@@ -58,6 +58,10 @@ class ServerClient:
         self.server_time = 0
         self.server_time_at = 0.0
 
+    def now(self) -> float:
+        """Return the server's time now, in Unix seconds, by the newest authenticated reply."""
+        return self.server_time + (time.monotonic() - self.server_time_at)
+
     def call(self, method: str, *params: Any) -> Any:
         """Return the authenticated result of a call.
 

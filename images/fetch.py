@@ -12,9 +12,16 @@ from typing import Protocol
 
 from host.http import PATIENT, AnswerTooLong, HttpClient
 from images.cache import Cache
-from images.manifest import MAXIMUM_MANIFEST_BYTES, Blob, Manifest, parse, sha256
+from images.manifest import (
+    MAXIMUM_MANIFEST_BYTES,
+    Blob,
+    MalformedManifest,
+    Manifest,
+    SignedImage,
+    parse,
+    sha256,
+)
 from wire.errors import VerificationError
-from wire.messages import ImageRef
 
 BLOBS_PATH = "/images/blobs/"
 # Blobs read ahead of who uses them, and blobs that wait for a slow dongle: 4 MiB each.
@@ -23,7 +30,7 @@ STORING = 3
 
 
 class CorruptImage(VerificationError):
-    """What the server sent is not what the signed reply named."""
+    """What the server sent is not what was signed."""
 
     code = "corrupt-image"
     title = "An image at the server is corrupt"
@@ -94,14 +101,27 @@ class Supply:
 
     def blob(self, blob: Blob) -> bytes:
         """Return the content. Raises CorruptImage, NotAtServer, ServerUnreachable."""
-        data = self._get(blob.sha256, blob.size, blob.size)
+        data = self._cache.get(blob.sha256, blob.size)
+        if data is not None:
+            self.transfer += Transfer(cache_bytes=len(data))
+            return data
+        data = self._source.get(blob.sha256, blob.size)
         if len(data) != blob.size:
-            raise CorruptImage(f"blob {blob.sha256} has {len(data)} bytes, its manifest says {blob.size}")
+            raise CorruptImage(f"blob {blob.sha256} has {len(data)} bytes, {blob.size} are signed")
+        self.transfer += Transfer(network_bytes=len(data))
+        if self._cache.stores:
+            self._room.acquire()
+            self._storer.submit(self._store, blob.sha256, data)
         return data
 
-    def manifest(self, ref: ImageRef) -> Manifest:
+    def manifest(self, signed: SignedImage) -> Manifest:
         """Return an image's manifest. Raises as blob() does, and MalformedManifest."""
-        return parse(self._get(ref.manifest, None, MAXIMUM_MANIFEST_BYTES))
+        if signed.manifest.size > MAXIMUM_MANIFEST_BYTES:
+            raise MalformedManifest(f"{signed.name}: {signed.manifest.size} bytes are signed")
+        manifest = parse(self.blob(signed.manifest))
+        if manifest.name != signed.name:
+            raise MalformedManifest(f"signed as {signed.name} is the manifest of {manifest.name}")
+        return manifest
 
     def bring(self, blob: Blob) -> None:
         """See to it that the cache has the blob; what is there already is not read."""
@@ -124,18 +144,6 @@ class Supply:
                     yield waiting.popleft().result()
             finally:
                 fetcher.shutdown(wait=False, cancel_futures=True)
-
-    def _get(self, digest: str, size: int | None, limit: int) -> bytes:
-        data = self._cache.get(digest, size)
-        if data is not None:
-            self.transfer += Transfer(cache_bytes=len(data))
-            return data
-        data = self._source.get(digest, limit)
-        self.transfer += Transfer(network_bytes=len(data))
-        if self._cache.stores:
-            self._room.acquire()
-            self._storer.submit(self._store, digest, data)
-        return data
 
     def _store(self, digest: str, data: bytes) -> None:
         try:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hwdetect.media import Candidate, Media
 from steps.base import Context, Effect, Observation, Step, holds
 from wire import nodeconf
 from wire.errors import ConfigurationError
 from wire.nodeconf import NodeConfiguration
+from wire.trust import MAXIMUM_ROOT_BYTES, ROOT_FILE, TrustedRoot
+
+# Where a boot medium that was made for one deployment has it.
+BOOT_MEDIUM_ROOT = Path("/usr/share/bootmanager") / ROOT_FILE
 
 
 class NoKeyMedium(ConfigurationError):
@@ -32,10 +38,11 @@ class ReadConfiguration(Step):
     title = "Read the node's configuration"
     effect = Effect.READS
     needs = (Media,)
-    gives = (NodeConfiguration,)
+    gives = (NodeConfiguration, TrustedRoot)
 
     def observe(self, context: Context) -> Observation:
-        return holds(configuration_of(context.facts[Media].candidates))
+        candidates = context.facts[Media].candidates
+        return holds(configuration_of(candidates), trusted_root_of(candidates))
 
 
 def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:
@@ -48,6 +55,22 @@ def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:
     if len({candidate.text for candidate in candidates}) > 1:
         raise ConflictingConfigurations(" and ".join(_place(candidate) for candidate in candidates))
     return nodeconf.parse(candidates[0].text, _place(candidates[0]))
+
+
+def trusted_root_of(candidates: tuple[Candidate, ...], boot_medium: Path = BOOT_MEDIUM_ROOT) -> TrustedRoot:
+    """Return the root metadata of the boot medium, else those beside the node's configuration, else none.
+
+    Raises ConflictingConfigurations where two key media differ in them.
+    """
+    if boot_medium.is_file():
+        return TrustedRoot(boot_medium.read_bytes())
+    found = {candidate.root: candidate for candidate in candidates if candidate.root}
+    if len(found) > 1:
+        raise ConflictingConfigurations(
+            f"{ROOT_FILE} differs beside " + " and ".join(map(_place, found.values()))
+        )
+    data = next(iter(found), b"")
+    return TrustedRoot(data if len(data) <= MAXIMUM_ROOT_BYTES else b"")
 
 
 def _place(candidate: Candidate) -> str:

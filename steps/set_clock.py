@@ -19,15 +19,10 @@ class SetClock(Step):
     needs = (ServerClient,)
 
     def observe(self, context: Context) -> Observation:
-        off = _server_now(context) - time.time()
+        off = context.facts[ServerClient].now() - time.time()
         if abs(off) <= TOLERATED_SECONDS:
             return holds()
         return lacks(Change(Keeps.CREATE, "clock", f"is off by {off:.0f} s"))
 
     def run(self, context: Context) -> None:
-        time.clock_settime(time.CLOCK_REALTIME, _server_now(context))
-
-
-def _server_now(context: Context) -> float:
-    client = context.facts[ServerClient]
-    return client.server_time + (time.monotonic() - client.server_time_at)
+        time.clock_settime(time.CLOCK_REALTIME, context.facts[ServerClient].now())

@@ -1,4 +1,4 @@
-"""`bootserver media`: the key medium."""
+"""`bootserver media`: the key medium, and a boot medium for this deployment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bootserver import nodes
+from bootserver.bootmedium import write_boot_medium
 from bootserver.cli_state import open_state
 from bootserver.media import KeyFile, NoServerUrl, write_key_medium
 from bootserver.metadata import trusted_root
@@ -52,6 +53,18 @@ def key(
         raise NoServerUrl(name)
     content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy)
     write_key_medium(file, content, trusted_root(state.metadata), Runner())
+    click.echo(f"wrote {file}")
+
+
+@media.command()
+@click.argument("iso", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+def boot(iso: Path, file: Path) -> None:
+    """Write the boot medium ISO once more as FILE, with this deployment's root.json in it.
+
+    Nodes that start from it trust this deployment's signatures only, whatever a key medium says.
+    """
+    write_boot_medium(iso, file, trusted_root(open_state().metadata), Runner())
     click.echo(f"wrote {file}")
 
 

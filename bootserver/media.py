@@ -33,7 +33,7 @@ class CannotWriteMedium(ConfigurationError):
     """The medium's file cannot be written."""
 
     code = "cannot-write-medium"
-    title = "The key medium cannot be written"
+    title = "The medium cannot be written"
     hint = "Name a new or existing regular file; copy it to a stick with dd."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from images.trust import ImageTrust, SignedImages
 from images.unpack import install
 from steps.read_configuration import configuration_of, trusted_root_of
 from wire import handoff
-from wire.errors import CommandError, ConfigurationError, TransientError
+from wire.errors import BootError, CommandError, ConfigurationError, TransientError
 from wire.handoff import Handoff
 from wire.messages import ImageRef
 from wire.nodeconf import NodeConfiguration
@@ -31,6 +32,9 @@ CACHE_FOLDER = Path("/var/lib/configmanager/cache")
 # USB media need a moment after the kernel starts. Longer waits come by asking again, with growing pauses.
 KEY_SECONDS = 15.0
 NETWORK_SECONDS = 30
+# bootmanager has refreshed them just before, where it could.
+FIRST_REFRESH_SECONDS = 3600.0
+REFRESH_SECONDS = 24 * 3600.0
 
 
 class NotTakenOver(ConfigurationError):
@@ -116,7 +120,24 @@ class Images:
         self._run = run
         self._events = events
         self._folder = folder
+        self._refresh_at = time.monotonic() + FIRST_REFRESH_SECONDS
         self.link: Link | None = None
+
+    def refresh(self) -> None:
+        """Once a day, renew the dongle's signed metadata: without a server they bound what may be installed.
+
+        The node needs no image for it, so what is wrong is told and stops nothing.
+        """
+        if self.link is None or time.monotonic() < self._refresh_at:
+            return
+        self._refresh_at = time.monotonic() + REFRESH_SECONDS
+        configuration, root = self._identity()
+        http = HttpClient(configuration.server, proxy=configuration.proxy)
+        try:
+            with self._cache() as cache:
+                ImageTrust(root, cache, configuration.key).refresh(http, self.link.client.now())
+        except BootError as error:
+            self._events.tell("metadata.refused", code=error.code, detail=error.detail)
 
     def unpack(self, ref: ImageRef, target: Path) -> None:
         """Lay a signed image into `target`; without the server, from what the dongle has.

@@ -56,6 +56,7 @@ class Upstream:
         self._refusals.cleared()
         self._sink.connect(link.client)
         self._set_clock(link)
+        self._images.refresh()
         return reply
 
     def report(self, level: RunLevel) -> None:

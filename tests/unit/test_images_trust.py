@@ -75,7 +75,7 @@ class Site:
         self.server = Deployment(folder / "state")
         self.folder = self.server.state.metadata
         self.dongle = folder / "dongle"
-        self.dongle.mkdir()
+        self.dongle.mkdir(parents=True)
         self.path = Path(self.server.web)
         self.sign_again(NOW)
         self.root = (self.folder / "1.root.json").read_bytes()
@@ -459,3 +459,14 @@ def test_an_outage_half_way_is_what_it_is(site):
     site.path.up = False
     with pytest.raises(ServerUnreachable):
         site.refresh()
+
+
+def test_a_dongle_of_another_deployment_costs_a_fetch_and_no_more(tmp_path):
+    old, new = Site(tmp_path / "old"), Site(tmp_path / "new")
+    old.rotate("timestamp")
+    old.refresh()
+    (new.dongle / "documents").mkdir()
+    new.document().write_bytes(old.document().read_bytes())
+    ref = new.publish()
+    assert new.refresh().vouch(ref)
+    assert new.trust().recall().vouch(ref)

@@ -11,8 +11,9 @@ import click
 
 from bootserver.cli_state import open_state
 from bootserver.output import format_option, moment, show
+from bootserver.periods import Periods
 from bootserver.rootkeys import load_root_keys, make_root_keys
-from bootserver.signing import ONLINE, ROLES, Periods, Signing
+from bootserver.signing import ONLINE, ROLES, Signing
 from bootserver.state import State
 from wire.pem import BadSigningKey
 

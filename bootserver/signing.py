@@ -10,10 +10,10 @@ in the order in which nothing names what is not there yet; a power cut in betwee
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,8 +25,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from tuf.repository import Repository
 
 from bootserver.metadata import NotSigning, newest, versions
+from bootserver.periods import DAY, Periods
 from bootserver.state import State
-from bootserver.tables import Setting, SigningKey
+from bootserver.tables import SigningKey
 from host.files import write_atomic
 from images.manifest import Manifest
 from wire import pem
@@ -36,7 +37,8 @@ from wire.trust import OFFLINE_FIELD
 
 ONLINE = (Targets.type, Snapshot.type, Timestamp.type)
 ROLES = (Root.type, *ONLINE)
-DAY = 86400
+log = logging.getLogger(__name__)
+ROOT_WARNING_DAYS = 30
 # Older versions stay for nodes that are half way through a fetch; those of root for ever.
 _VERSIONS_KEPT = 8
 
@@ -55,28 +57,6 @@ class StoredMetadataDamaged(VerificationError):
     code = "stored-metadata-damaged"
     title = "The server's metadata are damaged"
     hint = "Restore the folder `metadata` from a backup that is not older than the database."
-
-
-@dataclass(frozen=True)
-class Periods:
-    """Days for which the roles' metadata are good, and for which nodes may install without the server."""
-
-    root: int = 365
-    targets: int = 90
-    snapshot: int = 14
-    timestamp: int = 2
-    offline: int = 30
-
-    @classmethod
-    def of(cls, session: Session) -> Periods:
-        """Return those of the deployment."""
-        set_ones = {field.name: session.get(Setting, f"days.{field.name}") for field in fields(cls)}
-        return cls(**{name: int(setting.value) for name, setting in set_ones.items() if setting})
-
-    def store(self, session: Session) -> None:
-        """Make these the deployment's."""
-        for field in fields(self):
-            session.merge(Setting(key=f"days.{field.name}", value=str(getattr(self, field.name))))
 
 
 class Signing(Repository):
@@ -293,6 +273,14 @@ def _purpose(role: str) -> str:
 
 
 def renew(state: State) -> tuple[str, ...]:
-    """Sign again what has lived half of its period; return these roles. Raises NotSigning."""
+    """Sign again what has lived half of its period; return these roles. Raises NotSigning.
+
+    Root is the operator's business; the log says when it is time.
+    """
     with state.database.write() as session:
-        return Signing(state.metadata, session, state.master).renew()
+        signing = Signing(state.metadata, session, state.master)
+        due = signing.renew()
+        left = signing.root().expires.timestamp() - time.time()
+    if left < ROOT_WARNING_DAYS * DAY:
+        log.warning("root expires in %.0f days; nodes trust nothing then: bootserver keys renew", left / DAY)
+    return due

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from bootserver import state as states
-from bootserver.signing import DAY, Signing
+from bootserver.periods import DAY
+from bootserver.signing import Signing
 from host.events import Events
 from host.http import HttpClient, NotAtServer
 from host.run import Runner

@@ -12,8 +12,9 @@ from tuf.api.metadata import Metadata
 from tuf.ngclient._internal import trusted_metadata_set
 
 from bootserver.catalogue import current_image, publish
+from bootserver.periods import DAY, Periods
 from bootserver.rootkeys import load_root_keys, make_root_keys
-from bootserver.signing import DAY, Periods, Signing, ThresholdNotMet
+from bootserver.signing import Signing, ThresholdNotMet
 from host.events import Events
 from host.http import AnswerTooLong, NotAtServer, ServerUnreachable
 from images.cache import Cache

@@ -17,6 +17,7 @@ from bootserver.rootkeys import load_root_keys, make_root_keys
 from bootserver.signing import Signing, ThresholdNotMet
 from host.events import Events
 from host.http import AnswerTooLong, NotAtServer, ServerUnreachable
+from images import trust
 from images.cache import Cache
 from images.manifest import Blob, Layer, Manifest, sha256
 from images.trust import DOCUMENT, ImageTrust
@@ -319,6 +320,7 @@ def test_the_machines_clock_does_not_matter(site, monkeypatch, year):
             return datetime(year, 1, 2, tzinfo=UTC)
 
     monkeypatch.setattr(trusted_metadata_set.datetime, "datetime", Clock)
+    monkeypatch.setattr(trust, "datetime", Clock)
     assert site.refresh().vouch(ref)
     with pytest.raises(MetadataExpired):
         site.refresh(NOW + 3 * DAY)

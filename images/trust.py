@@ -35,7 +35,7 @@ from images.trust_errors import (
     NoTrustedRoot,
     OfflineTooLong,
 )
-from wire.errors import BootError, VerificationError
+from wire.errors import BootError
 from wire.messages import ImageRef
 from wire.session import NodeKey
 from wire.trust import MAXIMUM_ROOT_BYTES, METADATA_PATH, OFFLINE_FIELD, TrustedRoot
@@ -107,8 +107,8 @@ class ImageTrust:
         fetcher = _FromServer(http, known)
         try:
             found = self._verify(fetcher, datetime.fromtimestamp(now, UTC), known)
-        except VerificationError:
-            # The time is known better now, whatever the metadata are worth.
+        except BootError:
+            # The time is known better now, whatever the metadata are worth, or if there are none.
             if kept is not None and known:
                 self._keep(_Kept(int(now), kept.verified, known))
             raise

@@ -164,6 +164,12 @@ def test_nothing_but_metadata_is_served(site, name):
     assert site.server.web.get(METADATA_PATH + name).status_code == 404
 
 
+def test_what_else_lies_beside_the_metadata_is_not_served(site):
+    for name in (".timestamp.json.abc", "note.txt", "timestamp.json~"):
+        (site.folder / name).write_text("x")
+        assert site.server.web.get(METADATA_PATH + name).status_code == 404
+
+
 # --- what is not signed ---
 
 
@@ -458,10 +464,14 @@ def test_another_nodes_dongle_says_nothing(site):
         site.trust(key=NodeKey(b"x" * 32)).recall()
 
 
-def test_an_outage_half_way_is_what_it_is(site):
+def test_metadata_that_are_kept_from_a_node_age_all_the_same(site):
+    """Somebody lets calls through, which tell the time, and no metadata."""
+    site.refresh(NOW)
     site.path.up = False
     with pytest.raises(ServerUnreachable):
-        site.refresh()
+        site.refresh(NOW + 31 * DAY)
+    with pytest.raises(OfflineTooLong):
+        site.trust().recall()
 
 
 def test_a_dongle_of_another_deployment_costs_a_fetch_and_no_more(tmp_path):

@@ -18,6 +18,7 @@ from host.events import Events
 from host.journal import Journal
 from host.network import NetworkUp
 from host.refusals import CallsPaused, Refusals
+from host.server import ServerClient
 from wire.errors import BootError, CommandError
 from wire.messages import NodeDetails, TargetState
 
@@ -43,7 +44,9 @@ class DebugMode:
 
     def stay(self, cause: BootError | None, was: State) -> str:
         """Stay until the operator or a person wants something else; return why."""
-        details = self._engine.facts.get(NodeDetails)
+        # What is known of before, without a server, is no reason to wait for the operator to change it.
+        asked = ServerClient in self._engine.facts
+        details = self._engine.facts.get(NodeDetails) if asked else None
         self._person.clear()
         self._show(cause, was)
         seconds = FIRST_SECONDS

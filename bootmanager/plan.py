@@ -32,9 +32,9 @@ PLANS: dict[State, tuple[str, ...]] = {
         "check_in",
     ),
     State.NEW: ("check_hardware", "choose_disks", "confirm_new"),
-    State.INST: ("check_hardware", "choose_disks", "confirm_used", *_INSTALLATION),
-    State.RINS: ("check_hardware", "choose_disks", *_INSTALLATION),
-    State.BOOT: ("validate", "repair", "load_kernel"),
+    State.INST: ("verify_images", "check_hardware", "choose_disks", "confirm_used", *_INSTALLATION),
+    State.RINS: ("verify_images", "check_hardware", "choose_disks", *_INSTALLATION),
+    State.BOOT: ("validate", "repair", "refresh_images", "load_kernel"),
     State.DBG: (),
     State.CHAINED: (),
 }

@@ -7,7 +7,7 @@ from bootmanager.engine import Engine
 from bootmanager.machine import NodeMachine, State
 from bootmanager.plan import steps_for
 from bootmanager.preview import plan_text
-from bootmanager.remembered import remember
+from bootmanager.remembered import remember, remembered
 from host.boot import Chain, leave
 from host.http import ServerUntrusted
 from host.mark import NotInstalled, read_mark
@@ -92,9 +92,17 @@ class Program:
             self._engine.execute(self._steps(State.AUTO))
         except (TransientError, ServerUntrusted) as error:
             # Who answers in the server's place has not shown anything but that the server is away.
-            if not self._may_boot_alone():
+            if self._may_boot_alone():
+                self._machine.fire("server_away", f"the disk holds this node's installation; {error}")
+                return
+            details = self._may_install_alone()
+            if details is None:
                 raise
-            self._machine.fire("server_away", f"the disk holds this node's installation; {error}")
+            # The details are what is known; the step that verifies images decides whether they still count.
+            self._engine.facts = self._engine.facts.plus(details)
+            self._host.events.run_id = details.run_id
+            wanted = details.boot_state if self._forced == "auto" else self._forced
+            self._machine.fire(f"want_{wanted}", f"from the cache; {error}")
             return
         details = self._engine.facts[NodeDetails]
         self._connect(self._engine)
@@ -117,6 +125,17 @@ class Program:
             return read_mark(self._host.run).node_id == configuration.node_id
         except NotInstalled:
             return False
+
+    def _may_install_alone(self) -> NodeDetails | None:
+        """Return what was last asked of this node, where that is an installation that needs nobody.
+
+        A person at the console may ask for one instead, of the last configuration known.
+        """
+        details = remembered(self._engine.facts, self._host.run)
+        wanted = self._forced
+        if details is not None and wanted == "auto":
+            wanted = str(details.boot_state)
+        return details if wanted in (State.INST, State.RINS) else None
 
     def _show_plan(self) -> None:
         self._host.console.say(describe(self._engine.facts[Inventory]))

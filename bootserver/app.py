@@ -1,4 +1,4 @@
-"""The application that nodes talk to: calls, blobs by their hash, and what classic boot managers ask for."""
+"""The application that nodes talk to: calls, signed metadata, blobs by hash, what classic nodes ask for."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from starlette.routing import Route
 from bootserver.bounded import read_bounded
 from bootserver.calls import Calls
 from bootserver.classic_http import ClassicHttp
+from bootserver.metadata import is_metadata_name
 from bootserver.sessions import Sessions
 from bootserver.state import State
 from images.manifest import is_digest
 from wire import xmlrpc
+from wire.trust import METADATA_PATH
 
 # A body takes up to 96 MiB while it is read into values; anybody may send one.
 CALLS_AT_A_TIME = 4
@@ -32,6 +34,8 @@ def node_app(state: State) -> Starlette:
             Route("/PLCAPI", routes.call, methods=["POST"]),
             Route("/images/blobs/{digest}", routes.blob, methods=["GET"]),
             *ClassicHttp(state).routes(),
+            Route(METADATA_PATH + "{name}", routes.metadata, methods=["GET"]),
+            Route("/tuf/targets/{digest}.{name}", routes.blob, methods=["GET"]),
         ]
     )
 
@@ -39,6 +43,7 @@ def node_app(state: State) -> Starlette:
 class _NodeRoutes:
     def __init__(self, state: State, calls: Calls) -> None:
         self._blobs = state.blobs
+        self._metadata = state.metadata
         self._calls = calls
         self._room = asyncio.Semaphore(CALLS_AT_A_TIME)
 
@@ -57,3 +62,14 @@ class _NodeRoutes:
             raise HTTPException(404)
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return FileResponse(self._blobs.path(digest), media_type="application/octet-stream", headers=headers)
+
+    async def metadata(self, request: Request) -> Response:
+        """GET /tuf/metadata/<name>: timestamp.json changes, the others with their version never do."""
+        name = request.path_params["name"]
+        path = self._metadata / name
+        if not is_metadata_name(name) or not await run_in_threadpool(path.is_file):
+            raise HTTPException(404)
+        age = "no-cache" if name == "timestamp.json" else "public, max-age=31536000, immutable"
+        # Read in one go: the file may be replaced at any moment.
+        content = await run_in_threadpool(path.read_bytes)
+        return Response(content, media_type="application/json", headers={"Cache-Control": age})

@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from bootserver import cli_classic, cli_enrol, cli_image, cli_media, cli_node, cli_slice, cli_tls
+from bootserver.cli_keys import begin_signing, check_root_keys, keys, read_passphrase, root_options
 from bootserver.cli_state import open_state
 from bootserver.output import printable
 from bootserver.serve import Address, serve
@@ -88,17 +89,38 @@ def main(ctx: click.Context, folder: Path, verbose: bool) -> None:
 )
 @cli_tls.name_option
 @click.pass_obj
-def init(default: Path, folder: Path | None, server: str, names: tuple[str, ...]) -> None:
-    """Make a server's FOLDER: database, master key, image store, TLS authority and certificate."""
+@root_options
+def init(
+    default: Path,
+    folder: Path | None,
+    server: str,
+    names: tuple[str, ...],
+    root_keys: Path | None,
+    count: int,
+    threshold: int,
+    passphrase_file: Path | None,
+) -> None:
+    """Make a server's FOLDER: database, master key, image store, TLS authority, signing roles.
+
+    The private keys of the root role are written to a folder of their own. Take it away: they are needed
+    to change keys, and are no business of this machine.
+    """
     chosen = folder or default
     wanted = covered(list(filter(None, (host_of(server), *names))))
+    root_folder = root_keys or chosen / "root-keys"
+    passphrase = read_passphrase(passphrase_file)
+    check_root_keys(root_folder, count, threshold)
     state = initialise(chosen, {"server": server.rstrip("/")} if server else {})
+    begin_signing(state, root_folder, count, threshold, passphrase)
     state.database.close()
     if server.startswith("http://") and not names:
         click.echo(f"made {chosen}; nodes reach it by plain HTTP, as --server says")
-        return
-    state.tls.make(wanted)
-    click.echo(f"made {chosen}; its certificate is for {', '.join(state.tls.described().names)}")
+    else:
+        state.tls.make(wanted)
+        click.echo(f"made {chosen}; its certificate is for {', '.join(state.tls.described().names)}")
+    click.echo(
+        f"Take {root_folder} away from this machine: any {threshold} of its {count} keys speak for root."
+    )
 
 
 @main.command("serve")
@@ -123,5 +145,6 @@ main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)
 main.add_command(cli_slice.service)
+main.add_command(keys)
 main.add_command(cli_media.media)
 main.add_command(cli_tls.tls)

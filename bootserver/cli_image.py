@@ -10,6 +10,7 @@ import click
 from bootserver import catalogue
 from bootserver.cli_state import open_state
 from bootserver.output import format_option, moment, print_json, show
+from bootserver.signing import Signing
 from host.run import Runner
 from images.make import add_layers
 from images.manifest import parse
@@ -31,12 +32,14 @@ def image() -> None:
 def publish(name: str, files: tuple[Path, ...], form: str) -> None:
     """Publish tar.zst FILES as image NAME, one layer each, later ones over earlier ones.
 
-    Nodes that use the image are told the new manifest from now on.
+    The manifest is signed. Nodes that use the image are told of it from now on.
     """
     state = open_state()
     manifest = add_layers(name, files, state.blobs, Runner())
     with state.database.write() as session:
-        new = catalogue.publish(session, name, manifest.digest)
+        # Signed first: a node that is told of it finds it signed.
+        signed = Signing(state.metadata, session, state.master).publish(manifest)
+        new = catalogue.publish(session, name, manifest.digest) or signed
     if form == "json":
         print_json({"name": name, "manifest": manifest.digest, "bytes": manifest.size, "new": new})
     else:

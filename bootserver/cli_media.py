@@ -1,4 +1,4 @@
-"""`bootserver media`: the key medium."""
+"""`bootserver media`: the key medium, and a boot medium for this deployment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TextIO
 import click
 
 from bootserver import nodes
+from bootserver.bootmedium import write_boot_medium
 from bootserver.cli_state import open_state
 from bootserver.media import EnrolmentFile, KeyFile, NoServerUrl, write_key_medium
+from bootserver.metadata import trusted_root
 from bootserver.state import State
 from host.run import Runner
 from wire.enrolment import Token
@@ -43,7 +45,8 @@ def key(
 ) -> None:
     """Write the key medium of node NAME as a disk image FILE (vfat, label BMKEY, mode 0600).
 
-    It holds the node's secret. Put it on a stick that can be write-protected: dd if=FILE of=/dev/...
+    It holds the node's secret, and root.json, by which the node knows whose signatures count. Put it on a
+    stick that can be write-protected: dd if=FILE of=/dev/...
     """
     _check_static(static, gateway, dns)
     state = open_state()
@@ -52,7 +55,7 @@ def key(
         raise NoServerUrl(name)
     authority = state.tls.authority_pem(url)
     content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority)
-    write_key_medium(file, content, Runner())
+    write_key_medium(file, content, trusted_root(state.metadata), Runner())
     click.echo(f"wrote {file}")
 
 
@@ -78,7 +81,19 @@ def enrol(file: Path, server: str, device: str, proxy: str, token_file: TextIO |
         raise NoServerUrl("for an enrolment medium")
     token = Token.from_text(token_file.read()).to_text() if token_file else ""
     content = EnrolmentFile(url, device, proxy, state.tls.authority_pem(url), token)
-    write_key_medium(file, content, Runner())
+    write_key_medium(file, content, trusted_root(state.metadata), Runner())
+    click.echo(f"wrote {file}")
+
+
+@media.command()
+@click.argument("iso", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+def boot(iso: Path, file: Path) -> None:
+    """Write the boot medium ISO once more as FILE, with this deployment's root.json in it.
+
+    Nodes that start from it trust this deployment's signatures only, whatever a key medium says.
+    """
+    write_boot_medium(iso, file, trusted_root(open_state().metadata), Runner())
     click.echo(f"wrote {file}")
 
 

@@ -1,10 +1,11 @@
-"""The key medium: a small vfat image with the node's configuration file, the one place of its secret."""
+"""The key medium: a small vfat image with the node's secret, in its configuration file, and root.json."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from host.run import Runner
 from wire.errors import ConfigurationError
 from wire.nodeconf import FILE_NAMES, one_line, parse, parse_any
 from wire.session import NodeKey
+from wire.trust import ROOT_FILE
 
 LABEL = "BMKEY"
 # The least that mkfs.vfat lays out with a label and FAT12 without complaint, with room to spare.
@@ -31,7 +33,7 @@ class CannotWriteMedium(ConfigurationError):
     """The medium's file cannot be written."""
 
     code = "cannot-write-medium"
-    title = "The key medium cannot be written"
+    title = "The medium cannot be written"
     hint = "Name a new or existing regular file; copy it to a stick with dd."
 
 
@@ -112,10 +114,11 @@ class EnrolmentFile:
         return text
 
 
-def write_key_medium(path: Path, content: KeyFile | EnrolmentFile, run: Runner) -> None:
+def write_key_medium(path: Path, content: KeyFile | EnrolmentFile, root: bytes, run: Runner) -> None:
     """Write the image, mode 0600, whole or not at all; the secret is never an argument of a command.
 
-    Raises CannotWriteMedium, MalformedNodeConfiguration, CommandFailed, CommandMissing.
+    `root` are the root metadata to trust. Raises CannotWriteMedium, MalformedNodeConfiguration,
+    CommandFailed, CommandMissing.
     """
     if path.exists() and not path.is_file():
         raise CannotWriteMedium(f"{path} is not a regular file")
@@ -123,20 +126,20 @@ def write_key_medium(path: Path, content: KeyFile | EnrolmentFile, run: Runner) 
     try:
         # Beside the target and of mode 0700: nobody else can look in, and the rename stays on one disk.
         with tempfile.TemporaryDirectory(prefix=".key-", dir=path.absolute().parent) as folder:
-            _write_image(Path(folder), text, run).replace(path)
+            _write_image(Path(folder), {FILE_NAMES[0]: text.encode(), ROOT_FILE: root}, run).replace(path)
             sync_folder(path.absolute().parent)
     except OSError as error:
         raise CannotWriteMedium(f"{path}: {error.strerror}") from None
 
 
-def _write_image(folder: Path, text: str, run: Runner) -> Path:
-    image, source = folder / "image", folder / FILE_NAMES[0]
-    for file, size in ((image, IMAGE_BYTES), (source, 0)):
+def _write_image(folder: Path, files: Mapping[str, bytes], run: Runner) -> Path:
+    image = folder / "image"
+    for file, content in ((image, b""), *((folder / name, content) for name, content in files.items())):
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-            opened.truncate(size)
-    source.write_text(text)
+            opened.write(content)
+    os.truncate(image, IMAGE_BYTES)
     run(["mkfs.vfat", "-n", LABEL, image])
-    run(["mcopy", "-i", image, source, f"::{FILE_NAMES[0]}"])
+    run(["mcopy", "-i", image, *(folder / name for name in files), "::"])
     with image.open("rb") as opened:
         os.fsync(opened.fileno())
     return image

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import click
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 
 from bootserver.app import node_app
 from bootserver.operator_app import Ending, operator_app
+from bootserver.signing import renew
 from bootserver.state import State
 from bootserver.tls import Tls
-from wire.errors import ConfigurationError
+from wire.errors import BootError, ConfigurationError
 from wire.tls import BadCertificate
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 3
 # How often it is looked whether the certificate has to be renewed, or was.
 FRESH_SECONDS = 60
+# How often it is looked whether metadata have lived half of their period, which is a day at the least.
+RENEW_SECONDS = 600
 
 
 class CannotListen(ConfigurationError):
@@ -109,15 +113,16 @@ def serve(state: State, nodes: Address, operator: Address, *, plain: bool = Fals
             _Listener("nodes", node_app(state), sockets[0], context),
             _Listener("operator", operator_app(state, operator.host, ending), sockets[1]),
         )
-        asyncio.run(_run(listeners, state.tls, ending))
+        asyncio.run(_run(state, listeners, ending))
 
 
-async def _run(listeners: Sequence[_Listener], tls: Tls, ending: Ending) -> None:
+async def _run(state: State, listeners: Sequence[_Listener], ending: Ending) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     servers = [_Server(_config(listener)) for listener in listeners]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, servers, ending)
+    renewing = asyncio.create_task(_renew(state))
     tasks = [
         asyncio.create_task(server.serve(sockets=[listener.socket]))
         for server, listener in zip(servers, listeners, strict=True)
@@ -125,9 +130,9 @@ async def _run(listeners: Sequence[_Listener], tls: Tls, ending: Ending) -> None
     # The sockets accept already, so whoever reads this line may connect.
     for listener in listeners:
         click.echo(f"{listener.name}: {listener.url}")
-    fresh = [asyncio.create_task(_keep_fresh(tls, one.tls)) for one in listeners if one.tls is not None]
+    fresh = [asyncio.create_task(_keep_fresh(state.tls, one.tls)) for one in listeners if one.tls is not None]
     await asyncio.gather(*tasks)
-    for task in fresh:
+    for task in (renewing, *fresh):
         task.cancel()
 
 
@@ -153,6 +158,18 @@ def _version(tls: Tls) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return status.st_ino, status.st_mtime_ns
+
+
+async def _renew(state: State) -> None:
+    """Sign the images' metadata again in time, as long as the server runs."""
+    while True:
+        try:
+            for role in await run_in_threadpool(renew, state):
+                log.info("signed the metadata of %s again", role)
+        except (BootError, OSError) as error:
+            # Nodes go on with what is signed until that expires; the log says so each time.
+            log.error("the images' metadata cannot be renewed: %s", error)
+        await asyncio.sleep(RENEW_SECONDS)
 
 
 def _end(servers: list[_Server], ending: Ending) -> None:

@@ -4,6 +4,7 @@ master.key       32 bytes, mode 0600: seals the nodes' keys; or a systemd creden
 bootserver.db    SQLite
 tls/             the authority that nodes trust, the server's certificate; see bootserver.tls
 blobs/           what images consist of, each file named by its SHA-256
+metadata/        signed metadata of the images (TUF)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BLOBS = "blobs"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 CREDENTIAL = "bootserver-master-key"
 _ACL = "system.posix_acl_access"
+METADATA = "metadata"
 
 
 class NotInitialised(ConfigurationError):
@@ -86,6 +88,11 @@ class State:
     def tls(self) -> Tls:
         """What the nodes' listener speaks TLS with."""
         return Tls(self.folder / TLS_FOLDER)
+
+    @property
+    def metadata(self) -> Path:
+        """Where the images' signed metadata are."""
+        return self.folder / METADATA
 
     def setting(self, key: str) -> str:
         """Return a setting, "" without one."""

@@ -114,6 +114,16 @@ class Image(Base):
     published: Mapped[float]
 
 
+class SigningKey(Base):
+    """A private key that the server signs images' metadata with; the root metadata say which counts."""
+
+    __tablename__ = "signing_keys"
+
+    keyid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class Slice(Base):
     """A slice: what its slivers are made of on every node that carries one."""
 

@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import click
@@ -23,7 +22,6 @@ from configmanager.takeover import Images, read_handoff
 from configmanager.upstream import Upstream
 from host.commands import Commands, format_option
 from host.events import Event, Events, LineFile
-from host.http import HttpClient
 from host.journal import Journal
 from host.options import load_options
 from host.refusals import Refusals
@@ -144,7 +142,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
         events.add_sink(LineFile(Path(options.events)))
     events.tell("program.started", hostname=left.hostname)
     runner = Runner()
-    images = Images(runner, events, partial(HttpClient, left.server, authority=left.authority))
+    images = Images(runner, events)
     backends = plugins.load(Node(runner, events, images.unpack))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)))
     return Manager(backends, Records(), server, events)
@@ -152,7 +150,7 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
 
 def _backends() -> tuple[Backend, ...]:
     runner, events = Runner(), Events(PROGRAM)
-    return plugins.load(Node(runner, events, Images(runner, events, partial(HttpClient, "")).unpack))
+    return plugins.load(Node(runner, events, Images(runner, events).unpack))
 
 
 def _record() -> NodeSlivers:

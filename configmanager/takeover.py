@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from configmanager.records import WrongNode
 from host import network
 from host.classic_client import client_for
 from host.events import Events
-from host.http import HttpClient
+from host.http import HttpClient, ServerUnreachable, http_of
 from host.network import NoNetwork
 from host.run import CommandFailed, Runner
 from host.server import ServerClient
 from hwdetect import media
+from hwdetect.media import Candidate
 from images.cache import Cache
+from images.trust import ImageTrust, SignedImages
 from images.unpack import install
-from steps.read_configuration import configuration_of
+from steps.read_configuration import configuration_of, trusted_root_of
 from wire import handoff
-from wire.errors import CommandError, ConfigurationError, TransientError
+from wire.errors import BootError, CommandError, ConfigurationError, TransientError
 from wire.handoff import Handoff
 from wire.messages import ImageRef
 from wire.nodeconf import NodeConfiguration
+from wire.trust import TrustedRoot
 
 CACHE_FOLDER = Path("/var/lib/configmanager/cache")
 # USB media need a moment after the kernel starts. Longer waits come by asking again, with growing pauses.
 KEY_SECONDS = 15.0
 NETWORK_SECONDS = 30
+# bootmanager has refreshed them just before, where it could.
+FIRST_REFRESH_SECONDS = 3600.0
+REFRESH_SECONDS = 24 * 3600.0
 
 
 class NotTakenOver(ConfigurationError):
@@ -53,6 +60,7 @@ class Link:
 
     client: ServerClient
     configuration: NodeConfiguration
+    root: TrustedRoot = field(default=TrustedRoot(b""), repr=False)
 
 
 def read_handoff(root: Path = Path("/")) -> Handoff:
@@ -69,13 +77,15 @@ def connect(run: Runner, events: Events, expected: Handoff) -> Link:
 
     Raises KeyMediumAbsent, ConflictingConfigurations, MalformedNodeConfiguration, WrongNode, NoNetwork.
     """
-    configuration = _configuration(run, events)
+    candidates = _candidates(run, events)
+    configuration = configuration_of(candidates)
     if configuration.node_id != expected.node_id:
         raise WrongNode(f"the key medium is node {configuration.node_id}'s, this is node {expected.node_id}")
-    return Link(client_for(configuration, _wait_for_address(run)), configuration)
+    client = client_for(configuration, _wait_for_address(run))
+    return Link(client, configuration, trusted_root_of(candidates))
 
 
-def _configuration(run: Runner, events: Events) -> NodeConfiguration:
+def _candidates(run: Runner, events: Events) -> tuple[Candidate, ...]:
     found = media.survey(run)
     if not found.candidates:
         events.tell("wait.started", **{"for": "the key medium", "seconds": KEY_SECONDS})
@@ -84,7 +94,7 @@ def _configuration(run: Runner, events: Events) -> NodeConfiguration:
         raise KeyMediumAbsent(f"waited {KEY_SECONDS:.0f} s for a medium with the node's configuration")
     for candidate in found.candidates:
         events.tell("media.found", what="key", device=candidate.device, file=candidate.filename)
-    return configuration_of(found.candidates)
+    return found.candidates
 
 
 def _wait_for_address(run: Runner) -> str:
@@ -105,22 +115,57 @@ class Images:
     The dongle is mounted only meanwhile: images are seldom needed, and a dongle may be pulled out.
     """
 
-    def __init__(
-        self, run: Runner, events: Events, connect: Callable[[], HttpClient], folder: Path = CACHE_FOLDER
-    ) -> None:
-        """`connect` makes the way to the server; it may be replaced when a better one is known."""
+    def __init__(self, run: Runner, events: Events, folder: Path = CACHE_FOLDER) -> None:
         self._run = run
         self._events = events
         self._folder = folder
-        self.connect = connect
+        self._refresh_at = time.monotonic() + FIRST_REFRESH_SECONDS
+        self.link: Link | None = None
+
+    def refresh(self) -> None:
+        """Once a day, renew the dongle's signed metadata: without a server they bound what may be installed.
+
+        The node needs no image for it, so what is wrong is told and stops nothing.
+        """
+        if self.link is None or time.monotonic() < self._refresh_at:
+            return
+        self._refresh_at = time.monotonic() + REFRESH_SECONDS
+        configuration, root = self._identity()
+        http = http_of(configuration)
+        try:
+            with self._cache() as cache:
+                ImageTrust(root, cache, configuration.key).refresh(http, self.link.client.server_now())
+        except BootError as error:
+            self._events.tell("metadata.refused", code=error.code, detail=error.detail)
 
     def unpack(self, ref: ImageRef, target: Path) -> None:
-        """Lay an image into `target`. Raises what images.unpack.install() raises."""
+        """Lay a signed image into `target`; without the server, from what the dongle has.
+
+        Raises what ImageTrust and images.unpack.install() raise, KeyMediumAbsent.
+        """
+        configuration, root = self._identity()
+        http = http_of(configuration)
         with self._cache() as cache:
-            moved = install(ref, target, self.connect(), cache, self._run)
+            signed = self._signed(ImageTrust(root, cache, configuration.key), http)
+            moved = install(signed.vouch(ref), target, http, cache, self._run)
         self._events.tell(
             "transfer", image=ref.name, network_bytes=moved.network_bytes, cache_bytes=moved.cache_bytes
         )
+
+    def _identity(self) -> tuple[NodeConfiguration, TrustedRoot]:
+        if self.link is not None:
+            return self.link.configuration, self.link.root
+        candidates = _candidates(self._run, self._events)
+        return configuration_of(candidates), trusted_root_of(candidates)
+
+    def _signed(self, trust: ImageTrust, http: HttpClient) -> SignedImages:
+        """Ask the server only at a time that it has authenticated: nothing can be called expired without."""
+        if self.link is None or not self.link.client.server_time:
+            return trust.recall()
+        try:
+            return trust.refresh(http, self.link.client.server_now())
+        except ServerUnreachable:
+            return trust.recall()
 
     @contextmanager
     def _cache(self) -> Iterator[Cache]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 
 from configmanager.takeover import Images, Link, connect
 from host.events import Events
-from host.http import http_of
 from host.refusals import Refusals
 from host.report import ServerSink
 from host.run import Runner
@@ -58,6 +56,7 @@ class Upstream:
         self._refusals.cleared()
         self._sink.connect(link.client)
         self._set_clock(link)
+        self._images.refresh()
         return reply
 
     def report(self, level: RunLevel) -> None:
@@ -67,11 +66,10 @@ class Upstream:
 
     def _connect(self) -> Link:
         link = connect(self._run, self._events, self._left)
-        self._images.connect = partial(http_of, link.configuration)
         # Learns the time, before the calls that judge certificates by it.
         link.client.open()
         self._set_clock(link)
-        self._link = link
+        self._images.link = self._link = link
         return link
 
     def _set_clock(self, link: Link) -> None:

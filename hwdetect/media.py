@@ -22,6 +22,7 @@ from hwdetect.inventory import BOOT_LABEL, CACHE_LABEL
 from hwdetect.udev import Device
 from wire.errors import CommandError
 from wire.nodeconf import FILE_NAMES, MAXIMUM_BYTES
+from wire.trust import MAXIMUM_ROOT_BYTES, ROOT_FILE
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,15 @@ _LOOKING = {
 class Candidate:
     """A node configuration that was found: on which device and disk, its name and its text.
 
-    The text holds the node's key, so it stays out of every representation.
+    The text holds the node's key, so it stays out of every representation. `root` is what the same
+    medium has as root metadata, b"" without.
     """
 
     device: str
     disk: str
     filename: str
     text: str = field(repr=False)
+    root: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -176,15 +179,24 @@ def _mount_at(folder: Path) -> Mount | None:
 
 def _candidates(run: Runner, device: Device, disk: str, mounts: tuple[Mount, ...]) -> list[Candidate]:
     with _looking_into(run, device, mounts) as folder:
-        found = []
         # FAT and ISO 9660 know names in upper case only, or in both.
-        for name in sorted(os.listdir(folder)):  # noqa: PTH208
-            file = folder / name
-            if name.lower() in FILE_NAMES and file.is_file():
-                with file.open("rb") as stream:
-                    text = stream.read(MAXIMUM_BYTES + 1).decode(errors="replace")
-                found.append(Candidate(device.node, disk, name.lower(), text))
-        return found
+        files = {name.lower(): folder / name for name in sorted(os.listdir(folder))}  # noqa: PTH208
+        root = _head(files.get(ROOT_FILE), MAXIMUM_ROOT_BYTES)
+        return [
+            Candidate(
+                device.node, disk, name, _head(files[name], MAXIMUM_BYTES).decode(errors="replace"), root
+            )
+            for name in FILE_NAMES
+            if name in files and files[name].is_file()
+        ]
+
+
+def _head(file: Path | None, limit: int) -> bytes:
+    """Return a file, cut one byte after the limit that its reader checks; b"" where there is none."""
+    if file is None or not file.is_file():
+        return b""
+    with file.open("rb") as stream:
+        return stream.read(limit + 1)
 
 
 @contextmanager
@@ -203,7 +215,7 @@ def _different(candidates: list[Candidate]) -> Iterator[Candidate]:
     """A hybrid image shows the same files as a whole disk and as its partition: tell them once."""
     seen = set()
     for candidate in candidates:
-        key = (candidate.disk, candidate.filename, candidate.text)
+        key = (candidate.disk, candidate.filename, candidate.text, candidate.root)
         if key not in seen:
             seen.add(key)
             yield candidate

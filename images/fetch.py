@@ -17,12 +17,12 @@ from images.manifest import (
     Blob,
     MalformedManifest,
     Manifest,
+    SignedImage,
     is_digest,
     parse,
     sha256,
 )
 from wire.errors import VerificationError
-from wire.messages import ImageRef
 
 BLOBS_PATH = "/images/blobs/"
 # Blobs read ahead of who uses them, and blobs that wait for a slow dongle: 4 MiB each.
@@ -31,7 +31,7 @@ STORING = 3
 
 
 class CorruptImage(VerificationError):
-    """What the server sent is not what the signed reply named."""
+    """What the server sent is not what was signed."""
 
     code = "corrupt-image"
     title = "An image at the server is corrupt"
@@ -102,17 +102,34 @@ class Supply:
 
     def blob(self, blob: Blob) -> bytes:
         """Return the content. Raises CorruptImage, NotAtServer, ServerUnreachable."""
-        data = self._get(blob.sha256, blob.size, blob.size)
-        if len(data) != blob.size:
-            raise CorruptImage(f"blob {blob.sha256} has {len(data)} bytes, its manifest says {blob.size}")
-        return data
+        return self._get(blob.sha256, blob.size, blob.size)
 
-    def manifest(self, ref: ImageRef) -> Manifest:
+    def manifest(self, signed: SignedImage) -> Manifest:
         """Return an image's manifest. Raises as blob() does, and MalformedManifest."""
-        if not is_digest(ref.manifest):
+        if not is_digest(signed.sha256):
             # It becomes a path in the cache and at the server.
-            raise MalformedManifest(f"image {ref.name!r} is not named by a SHA-256")
-        return parse(self._get(ref.manifest, None, MAXIMUM_MANIFEST_BYTES))
+            raise MalformedManifest(f"image {signed.name!r} is not named by a SHA-256")
+        limit = MAXIMUM_MANIFEST_BYTES if signed.size is None else signed.size
+        if limit > MAXIMUM_MANIFEST_BYTES:
+            raise MalformedManifest(f"{signed.name}: {limit} bytes are signed")
+        manifest = parse(self._get(signed.sha256, signed.size, limit))
+        if manifest.name != signed.name:
+            raise MalformedManifest(f"signed as {signed.name} is the manifest of {manifest.name}")
+        return manifest
+
+    def _get(self, digest: str, size: int | None, limit: int) -> bytes:
+        data = self._cache.get(digest, size)
+        if data is not None:
+            self.transfer += Transfer(cache_bytes=len(data))
+            return data
+        data = self._source.get(digest, limit)
+        if size not in (None, len(data)):
+            raise CorruptImage(f"blob {digest} has {len(data)} bytes, {size} are signed")
+        self.transfer += Transfer(network_bytes=len(data))
+        if self._cache.stores:
+            self._room.acquire()
+            self._storer.submit(self._store, digest, data)
+        return data
 
     def bring(self, blob: Blob) -> None:
         """See to it that the cache has the blob; what is there already is not read."""
@@ -135,18 +152,6 @@ class Supply:
                     yield waiting.popleft().result()
             finally:
                 fetcher.shutdown(wait=False, cancel_futures=True)
-
-    def _get(self, digest: str, size: int | None, limit: int) -> bytes:
-        data = self._cache.get(digest, size)
-        if data is not None:
-            self.transfer += Transfer(cache_bytes=len(data))
-            return data
-        data = self._source.get(digest, limit)
-        self.transfer += Transfer(network_bytes=len(data))
-        if self._cache.stores:
-            self._room.acquire()
-            self._storer.submit(self._store, digest, data)
-        return data
 
     def _store(self, digest: str, data: bytes) -> None:
         try:

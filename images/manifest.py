@@ -1,7 +1,7 @@
 """What an image consists of: layers of compressed tar archives, each cut into blobs named by their SHA-256.
 
 The manifest's bytes are canonical JSON (keys sorted, no white space, ASCII), so one manifest has one
-digest, and that digest, which arrives in a signed reply, vouches for every byte of the image.
+digest, and that digest, which stands in signed metadata, vouches for every byte of the image.
 docs/images.md describes the format.
 """
 
@@ -40,6 +40,18 @@ class Blob:
 
     sha256: str
     size: int
+
+
+@dataclass(frozen=True)
+class SignedImage:
+    """An image that may be unpacked: what people call it, and the hash and length in bytes of its manifest.
+
+    `size` is None where the hash alone is known, because a person pinned it on the key medium.
+    """
+
+    name: str
+    sha256: str
+    size: int | None
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from host.run import CommandFailed, Runner
 from images.cache import Cache
 from images.confined import confined
 from images.fetch import HttpSource, Source, Supply, Transfer
-from images.manifest import Layer, Manifest
+from images.manifest import Layer, Manifest, SignedImage
 from wire.errors import ConfigurationError
-from wire.messages import ImageRef
 
 # (fraction 0..1 of the compressed bytes, what is being done)
 Progress = Callable[[float | None, str], None]
@@ -62,26 +61,26 @@ def silent(_fraction: float | None, _text: str) -> None:
 
 
 def install(
-    ref: ImageRef,
+    signed: SignedImage,
     target: Path,
     http: HttpClient,
     cache: Cache,
     run: Runner,
     on_progress: Progress = silent,
 ) -> Transfer:
-    """Unpack the image that `ref` names into the existing folder `target`.
+    """Unpack a signed image into the existing folder `target`.
 
     Raises what unpack() raises, and MalformedManifest.
     """
     source = HttpSource(http)
-    manifest, transfer = load_manifest(ref, source, cache)
+    manifest, transfer = load_manifest(signed, source, cache)
     return transfer + unpack(manifest, target, source, cache, run, on_progress)
 
 
-def load_manifest(ref: ImageRef, source: Source, cache: Cache) -> tuple[Manifest, Transfer]:
+def load_manifest(signed: SignedImage, source: Source, cache: Cache) -> tuple[Manifest, Transfer]:
     """Return the image's manifest. Raises MalformedManifest, CorruptImage, NotAtServer, ServerUnreachable."""
     with Supply(source, cache) as supply:
-        return supply.manifest(ref), supply.transfer
+        return supply.manifest(signed), supply.transfer
 
 
 def pins(manifests: Iterable[Manifest]) -> frozenset[str]:

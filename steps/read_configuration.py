@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hwdetect.media import Candidate, Media
 from steps.base import Context, Effect, Observation, Step, holds
 from wire import nodeconf
 from wire.errors import ConfigurationError
 from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.trust import MAXIMUM_ROOT_BYTES, ROOT_FILE, TrustedRoot
+
+# Where a boot medium that was made for one deployment has it.
+BOOT_MEDIUM_ROOT = Path("/usr/share/bootmanager") / ROOT_FILE
 
 
 class NoKeyMedium(ConfigurationError):
@@ -32,13 +38,14 @@ class ReadConfiguration(Step):
     title = "Read the node's configuration"
     effect = Effect.READS
     needs = (Media,)
-    gives = (NetworkSettings,)
+    gives = (NetworkSettings, TrustedRoot)
 
     def observe(self, context: Context) -> Observation:
-        candidate = _agreed(context.facts[Media].candidates)
+        candidates = context.facts[Media].candidates
+        candidate = _agreed(candidates)
         found = nodeconf.parse_any(candidate.text, _place(candidate))
         # NodeConfiguration, or EnrolmentConfiguration; the step enrol makes the one of the other.
-        return holds(found, found.network)
+        return holds(found, found.network, trusted_root_of(candidates))
 
 
 def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:
@@ -56,6 +63,22 @@ def _agreed(candidates: tuple[Candidate, ...]) -> Candidate:
     if len({candidate.text for candidate in candidates}) > 1:
         raise ConflictingConfigurations(" and ".join(_place(candidate) for candidate in candidates))
     return candidates[0]
+
+
+def trusted_root_of(candidates: tuple[Candidate, ...], boot_medium: Path = BOOT_MEDIUM_ROOT) -> TrustedRoot:
+    """Return the root metadata of the boot medium, else those beside the node's configuration, else none.
+
+    Raises ConflictingConfigurations where two key media differ in them.
+    """
+    if boot_medium.is_file():
+        return TrustedRoot(boot_medium.read_bytes())
+    found = {candidate.root: candidate for candidate in candidates if candidate.root}
+    if len(found) > 1:
+        raise ConflictingConfigurations(
+            f"{ROOT_FILE} differs beside " + " and ".join(map(_place, found.values()))
+        )
+    data = next(iter(found), b"")
+    return TrustedRoot(data if len(data) <= MAXIMUM_ROOT_BYTES else b"")
 
 
 def _place(candidate: Candidate) -> str:

@@ -20,6 +20,7 @@ from images import tree
 from images.cache import Cache
 from images.fetch import HttpSource, Source, Transfer
 from images.manifest import Manifest
+from images.trust import SignedImages
 from images.unpack import Progress, load_manifest, pins, prefetch, unpack
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.errors import BootError
@@ -40,7 +41,7 @@ class Unpack(Step):
     name = "unpack"
     title = "Unpack the base filesystem"
     effect = Effect.DESTROYS
-    needs = (NodeConfiguration, NodeDetails, Cache)
+    needs = (NodeConfiguration, NodeDetails, SignedImages, Cache)
 
     def observe(self, context: Context) -> Observation:
         details = context.facts[NodeDetails]
@@ -56,7 +57,8 @@ class Unpack(Step):
         cache = context.facts[Cache]
         cache.budget_bytes = details.cache_budget_mib * _MIB
         source = HttpSource(http_of(context.facts[NodeConfiguration]))
-        base, transfer = load_manifest(details.base_image, source, cache)
+        signed = context.facts[SignedImages]
+        base, transfer = load_manifest(signed.vouch(details.base_image), source, cache)
         later = _manifests(context, source, cache)
         keep = pins([base, *later])
         progress = _Shares(context.progress, base.size + sum(manifest.size for manifest in later))
@@ -83,10 +85,10 @@ def _make_empty(context: Context, root: Path) -> None:
 
 def _manifests(context: Context, source: Source, cache: Cache) -> dict[Manifest, Transfer]:
     """Return the manifests of the images that the dongle shall hold for later, as far as they can be had."""
-    found = {}
+    found, signed = {}, context.facts[SignedImages]
     for ref in context.facts[NodeDetails].images if cache.stores else ():
         try:
-            manifest, transfer = load_manifest(ref, source, cache)
+            manifest, transfer = load_manifest(signed.vouch(ref), source, cache)
         except BootError as error:
             _tell_failed(context, ref.name, error)
         else:

@@ -21,12 +21,11 @@ from images import fetch
 from images.cache import Cache
 from images.fetch import CorruptImage, Transfer
 from images.make import NotAnImage, add_layers
-from images.manifest import Layer, Manifest, sha256
+from images.manifest import Layer, Manifest, SignedImage, sha256
 from images.store import BlobStore
 from images.tree import empty
 from images.unpack import TargetFull, install, unpack
 from tests.host.image_server import describe, ext4, make_archive, make_tree, serving
-from wire.messages import ImageRef
 
 pytestmark = pytest.mark.host
 
@@ -61,8 +60,8 @@ def target(tmp_path):
 
 
 def put_in(server, manifest, target, cache, on_progress=lambda fraction, text: None):
-    ref = ImageRef(manifest.name, manifest.digest)
-    return install(ref, target, HttpClient(server.url), cache, RUN, on_progress)
+    signed = SignedImage(manifest.name, manifest.digest, len(manifest.to_bytes()))
+    return install(signed, target, HttpClient(server.url), cache, RUN, on_progress)
 
 
 def whole(manifest):
@@ -255,20 +254,23 @@ def test_publishing_is_deterministic_and_refuses_damage(published, tmp_path):
 
 
 FETCHER = textwrap.dedent("""
+    import json
     import sys
     from pathlib import Path
     from host.events import Events
     from host.http import HttpClient
     from images.cache import Cache
     from images.fetch import HttpSource
+    from images.manifest import Blob, SignedImage
     from images.unpack import load_manifest, prefetch
-    from wire.messages import ImageRef
     url, folder, budget, *digests = sys.argv[1:]
     cache = Cache(Path(folder), Events("test"), budget_bytes=int(budget))
     source = HttpSource(HttpClient(url))
     print("ready", flush=True)
     for digest in digests:
-        manifest, _ = load_manifest(ImageRef("image", digest), source, cache)
+        raw = source.get(digest, 2**20)
+        signed = SignedImage(json.loads(raw)["name"], digest, len(raw))
+        manifest, _ = load_manifest(signed, source, cache)
         prefetch(manifest, source, cache)
 """)
 

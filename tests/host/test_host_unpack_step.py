@@ -12,7 +12,9 @@ from host.ports import Host
 from host.run import CommandFailed, Runner
 from images.cache import Cache
 from images.make import add_layers
+from images.manifest import SignedImage
 from images.store import BlobStore
+from images.trust import SignedImages
 from steps import unpack as module
 from steps.base import Context, Facts, Keeps
 from steps.unpack import UNPACKED, Unpack
@@ -34,6 +36,8 @@ class Machine:
         self.events = Events("test", (lambda event: self.heard.append((event.event, event.data)),))
         self.cache = Cache(dongle, self.events)
         self.step = Unpack()
+        images = (SignedImage(item.name, item.digest, len(item.to_bytes())) for item in (base, sliver))
+        self.signed = SignedImages({image.name: image for image in images})
 
     def context(self, *, run_id="run1", images=None):
         sliver = ImageRef("sliver", self.sliver.digest)
@@ -48,7 +52,7 @@ class Machine:
         )
         configuration = NodeConfiguration(1, NodeKey(b"k" * 32), self.server.url, NetworkSettings())
         host = Host(run=Runner(), storage=None, events=self.events, console=None, options=Options())
-        facts = Facts((details, configuration, self.cache))
+        facts = Facts((details, configuration, self.signed, self.cache))
         return Context(host, facts, lambda fraction, text: self.progress.append(fraction))
 
     def told(self, name):
@@ -148,7 +152,7 @@ def test_a_sliver_image_that_cannot_be_had_does_not_stop_the_installation(machin
     context = machine.context(images=(ImageRef("gone", "0" * 64), ImageRef("sliver", machine.sliver.digest)))
     machine.step.run(context)
     assert machine.step.observe(context).holds
-    assert [data["code"] for data in machine.told("prefetch.failed")] == ["not-at-server"]
+    assert [data["code"] for data in machine.told("prefetch.failed")] == ["image-not-signed"]
     assert [data["image"] for data in machine.told("transfer")] == ["base", "sliver"]
 
 

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 from bootserver import cli, nodes
 from bootserver.app import node_app
 from bootserver.catalogue import publish
+from bootserver.cli_keys import begin_signing
 from bootserver.operator_app import operator_app
 from bootserver.state import initialise
 from host.server import ServerClient
@@ -40,6 +41,7 @@ class Deployment:
     def __init__(self, folder):
         self.folder = folder
         self.state = initialise(folder, {"server": "http://10.0.2.2:8080"})
+        begin_signing(self.state, folder / "root-keys", 3, 2, b"")
         with self.state.database.write() as session:
             publish(session, "base", "b" * 64)
             publish(session, "sliver", "5" * 64)

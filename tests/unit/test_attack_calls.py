@@ -269,7 +269,7 @@ class Path:
 
     def __init__(self, client, change):
         self.wire, self.change, self.armed = client.wire, change, True
-        client._http = self
+        client._http = client._time_learning = self
         self.base_url = client.wire.base_url
 
     def post(self, path, body, **how):

@@ -19,14 +19,14 @@ from host.refusals import ALLOWED, PAUSE_SECONDS, Refusals
 from images.cache import Cache
 from images.documents import Document, Documents
 from images.fetch import Supply
-from images.manifest import Blob, Layer, MalformedManifest, Manifest, sha256
-from wire.messages import ImageRef
+from images.manifest import Blob, Layer, MalformedManifest, Manifest, SignedImage, sha256
 from wire.session import NodeKey
 
 KEY = NodeKey(b"k" * 32)
 BODY = {"hostname": "node1", "ssh_keys": ["ssh-ed25519 AAAA"], "n": 5}
 DATA = random.Random(7).randbytes(300)
 MANIFEST = Manifest("base", (Layer((Blob(sha256(DATA), len(DATA)),), 1),))
+SIGNED = SignedImage("base", MANIFEST.digest, len(MANIFEST.to_bytes()))
 
 
 class Server:
@@ -62,7 +62,7 @@ class Dongle:
         """Do with it all that a node does; what is believed is what was stored, or nothing."""
         cache = Cache(self.root, Events("test"))
         with Supply(Server(), cache) as supply:
-            assert supply.manifest(ImageRef("base", MANIFEST.digest)) == MANIFEST
+            assert supply.manifest(SIGNED) == MANIFEST
             assert supply.blob(MANIFEST.blobs[0]) == DATA
         assert Documents(cache, KEY).read("node-details") in (None, Document(5, BODY))
         for record in self.journal().records():
@@ -217,6 +217,6 @@ def test_a_manifest_is_named_by_a_hash_only(dongle, name):
     manifest = name.replace("/outside", f"{dongle.folder}/outside") if name.startswith("/") else name
     cache = Cache(dongle.root, Events("test"))
     with Supply(Server(), cache) as supply, pytest.raises(MalformedManifest):
-        supply.manifest(ImageRef("base", manifest))
+        supply.manifest(SignedImage("base", manifest, None))
     assert (dongle.folder / "outside").read_text() == "mine"
     assert Path(dongle.root / "blobs").is_dir()

@@ -18,6 +18,7 @@ from host.report import ServerSink
 from host.run import Runner
 from host.server import AuthenticationRefused, ServerClient
 from hwdetect.inventory import Inventory
+from images.trust_errors import OfflineTooLong
 from steps.base import Effect, Step, holds
 from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration
@@ -186,3 +187,42 @@ def test_a_refused_node_does_not_boot_alone(monkeypatch):
     node = make(monkeypatch, installed_for=7, failures=refused)
     node.run()
     assert node.causes == [("authentication-refused", State.AUTO)]
+
+
+def known(intent):
+    """What the dongle remembers of the server's last answer."""
+    return NodeDetails(7, "n1", TargetState(intent), "r9", 3, ImageRef("base", "ab"))
+
+
+@pytest.mark.parametrize(
+    ("intent", "forced", "plans"),
+    [("rins", "auto", "rins"), ("inst", "auto", "inst"), ("boot", "rins", "rins"), ("dbg", "inst", "inst")],
+)
+def test_without_its_server_a_node_installs_what_was_last_asked(monkeypatch, intent, forced, plans):
+    node = make(monkeypatch, forced=forced, failures=away())
+    monkeypatch.setattr(module, "remembered", lambda facts, run: known(intent))
+    assert node.run() == [plans, "boot"]
+    assert node.causes == []
+    assert node.program._engine.facts[NodeDetails].run_id == "r9"
+
+
+def test_a_disk_that_boots_is_not_installed_without_the_server(monkeypatch):
+    node = make(monkeypatch, installed_for=7, failures=away())
+    monkeypatch.setattr(module, "remembered", lambda facts, run: known("rins"))
+    assert node.run() == ["boot"]
+
+
+@pytest.mark.parametrize("intent", ["boot", "dbg", "new"])
+def test_without_its_server_nothing_is_installed_that_was_not_asked_for(monkeypatch, intent):
+    node = make(monkeypatch, failures=away())
+    monkeypatch.setattr(module, "remembered", lambda facts, run: known(intent))
+    node.run()
+    assert node.causes == [("server-unreachable", State.AUTO)]
+
+
+def test_metadata_that_are_too_old_end_in_debug_mode(monkeypatch):
+    failures = [*away(), (State.RINS, OfflineTooLong("31 days"), ())]
+    node = make(monkeypatch, failures=failures)
+    monkeypatch.setattr(module, "remembered", lambda facts, run: known("rins"))
+    node.run()
+    assert node.causes == [("offline-too-long", State.RINS)]

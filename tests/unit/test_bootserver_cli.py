@@ -237,6 +237,7 @@ def test_the_key_is_neither_printed_nor_an_argument(server, runner, tmp_path):
     for form in (key.to_text(), key.secret.hex()):
         assert form not in said + str(runner.lines)
     assert [line[0] for line in runner.lines] == ["mkfs.vfat", "mcopy"]
+    assert [word.rpartition("/")[2] for word in runner.lines[1]][3:] == ["plnode.txt", "root.json", "::"]
     assert (tmp_path / "key.img").stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key.img", "state"]
 

@@ -186,7 +186,9 @@ def server(tmp_path, monkeypatch):
     deployment.state.tls.make(["10.0.2.2"])
     deployment.add()
     written = []
-    monkeypatch.setattr(cli_media, "write_key_medium", lambda path, content, run: written.append(content))
+    monkeypatch.setattr(
+        cli_media, "write_key_medium", lambda path, content, root, run: written.append(content)
+    )
     deployment.written = written
     return deployment
 

@@ -141,7 +141,7 @@ def written(server, monkeypatch):
     server.state.tls.make(["10.0.2.2"])
     texts = []
     monkeypatch.setattr(
-        cli_media, "write_key_medium", lambda path, content, run: texts.append(content.to_text())
+        cli_media, "write_key_medium", lambda path, content, root, run: texts.append(content.to_text())
     )
     return texts
 

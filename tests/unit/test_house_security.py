@@ -41,11 +41,15 @@ def test_every_attack_is_for_a_promise():
 
 def comparisons(path):
     """Comparisons with == or != of something called a MAC, a digest of a key or a secret."""
+    # A table's column of MAC addresses, in a query.
+    column = re.compile(r"[A-Z]\w+\.mac")
     secret = re.compile(r"\b(mac|call_mac|reply_mac|opening_mac|secret|key_digest|hmac)\b")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
-            sides = [node.left, *node.comparators]
-            text = " ".join(ast.unparse(side) for side in sides if not ast.unparse(side).startswith("len("))
+            sides = [ast.unparse(side) for side in (node.left, *node.comparators)]
+            if any(column.fullmatch(side) for side in sides):
+                continue
+            text = " ".join(side for side in sides if not side.startswith("len("))
             if secret.search(text):
                 yield f"{path}:{node.lineno}: {ast.unparse(node)}"
 

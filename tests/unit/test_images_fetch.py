@@ -9,9 +9,8 @@ from host.http import AnswerTooLong, NotAtServer
 from images import fetch
 from images.cache import Cache
 from images.fetch import CorruptImage, HttpSource, Supply, Transfer
-from images.manifest import Blob, Layer, MalformedManifest, Manifest, sha256
+from images.manifest import Blob, Layer, MalformedManifest, Manifest, SignedImage, sha256
 from images.unpack import load_manifest, pins, prefetch
-from wire.messages import ImageRef
 
 CONTENTS = [b"%d" % number * 1000 for number in range(8)]
 BLOBS = tuple(Blob(sha256(data), len(data)) for data in CONTENTS)
@@ -133,15 +132,39 @@ def test_prefetching_ends_where_the_cache_takes_no_more(cache):
 
 def test_manifests_are_cached_and_verified(cache):
     shelf = Shelf([MANIFEST.to_bytes()])
-    ref = ImageRef("base", MANIFEST.digest)
     size = len(MANIFEST.to_bytes())
-    assert load_manifest(ref, shelf, cache) == (MANIFEST, Transfer(size, 0))
-    assert load_manifest(ref, Shelf([]), cache) == (MANIFEST, Transfer(0, size))
+    signed = SignedImage("base", MANIFEST.digest, size)
+    assert load_manifest(signed, shelf, cache) == (MANIFEST, Transfer(size, 0))
+    assert load_manifest(signed, Shelf([]), cache) == (MANIFEST, Transfer(0, size))
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_manifest_with_the_right_hash_and_another_length_is_refused(cache, wrong, warm):
+    raw = MANIFEST.to_bytes()
+    if warm:
+        cache.put(MANIFEST.digest, raw)
+    source = HttpSource(FakeHttp(raw if wrong > 0 else AnswerTooLong("more than allowed")))
+    with pytest.raises(CorruptImage):
+        load_manifest(SignedImage("base", MANIFEST.digest, len(raw) + wrong), source, cache)
+
+
+def test_a_manifest_under_another_images_name_is_refused(cache):
+    raw = MANIFEST.to_bytes()
+    with pytest.raises(MalformedManifest, match="signed as sliver is the manifest of base"):
+        load_manifest(SignedImage("sliver", MANIFEST.digest, len(raw)), Shelf([raw]), cache)
+
+
+def test_a_manifest_that_is_signed_to_fill_the_memory_is_not_fetched(cache):
+    shelf = Shelf()
+    with pytest.raises(MalformedManifest):
+        load_manifest(SignedImage("base", MANIFEST.digest, 2**40), shelf, cache)
+    assert shelf.asked == []
 
 
 def test_a_blob_that_is_no_manifest(cache):
     with pytest.raises(MalformedManifest):
-        load_manifest(ImageRef("base", BLOBS[0].sha256), Shelf(), cache)
+        load_manifest(SignedImage("base", BLOBS[0].sha256, BLOBS[0].size), Shelf(), cache)
 
 
 def test_what_the_server_does_not_have_is_its_own_error():

@@ -41,7 +41,8 @@ class Server:
     @classmethod
     def copied(cls, origin: Path, folder: Path, log: Path) -> Server:
         """Return a server with a folder of its own, made from a stopped one's; blobs are linked."""
-        link_tree(origin / "blobs", folder / "blobs")
+        for name in ("blobs", "metadata"):
+            link_tree(origin / name, folder / name)
         for name in ("master.key", "bootserver.db"):
             (folder / name).write_bytes((origin / name).read_bytes())
             (folder / name).chmod(0o600)

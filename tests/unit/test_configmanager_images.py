@@ -1,0 +1,102 @@
+"""How the installed node comes by images: what is signed decides, at a time that is authenticated."""
+
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from configmanager import takeover
+from configmanager.takeover import Images, Link
+from host.events import Events
+from host.server import ServerClient
+from images.cache import Cache
+from images.fetch import Transfer
+from images.trust_errors import ImageNotSigned, MetadataExpired, NothingKnownOffline
+from tests.unit.test_images_trust import KEY, NOW, Site
+from wire.messages import ImageRef
+from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.trust import TrustedRoot
+
+CONFIGURATION = NodeConfiguration(1, KEY, "http://server", NetworkSettings())
+
+
+class Node(Site):
+    """An installed node of the site, with its dongle."""
+
+    def __init__(self, folder, monkeypatch):
+        super().__init__(folder)
+        self.unpacked, self.told = [], []
+        self.events = Events("test", (lambda event: self.told.append((event.event, event.data.get("code"))),))
+        self.ref = self.publish()
+        self.images = Images(None, self.events)
+        monkeypatch.setattr(self.images, "_cache", self.cache)
+        monkeypatch.setattr(takeover, "http_of", lambda _: self.path)
+        monkeypatch.setattr(takeover, "install", self.install)
+
+    @contextmanager
+    def cache(self):
+        yield Cache(self.dongle, self.events)
+
+    def install(self, signed, *_):
+        self.unpacked.append(signed.sha256)
+        return Transfer()
+
+    def connect(self, at=NOW):
+        """Be as after a check-in at that time; None for a server that has not answered yet."""
+        client = ServerClient(None, 1, KEY)
+        if at is not None:
+            client.server_time, client.server_time_at = int(at), time.monotonic()
+        self.images.link = Link(client, CONFIGURATION, TrustedRoot(self.root))
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    return Node(tmp_path, monkeypatch)
+
+
+def test_a_signed_image_is_unpacked_and_no_other(node, tmp_path):
+    node.connect()
+    node.images.unpack(node.ref, tmp_path)
+    assert node.unpacked == [node.ref.manifest]
+    with pytest.raises(ImageNotSigned):
+        node.images.unpack(ImageRef("base", "0" * 64), tmp_path)
+    assert node.unpacked == [node.ref.manifest]
+
+
+def test_without_the_server_the_dongle_decides(node, tmp_path):
+    node.connect()
+    node.images.unpack(node.ref, tmp_path)
+    node.path.up = False
+    node.images.unpack(node.ref, tmp_path)
+    assert len(node.unpacked) == 2
+
+
+def test_no_time_is_made_up_for_a_server_that_has_told_none(node, tmp_path):
+    """Somebody who lets metadata through but no calls must not have old ones taken for new."""
+    node.connect(None)
+    with pytest.raises(NothingKnownOffline):
+        node.images.unpack(node.ref, tmp_path)
+    node.connect(NOW + 1000 * 86400)
+    with pytest.raises(MetadataExpired):
+        node.images.unpack(node.ref, tmp_path)
+    assert node.unpacked == []
+
+
+def test_the_metadata_are_renewed_once_a_day(node, monkeypatch):
+    node.connect()
+    node.images.refresh()
+    assert node.path.asked == []
+    monkeypatch.setattr(node.images, "_refresh_at", 0.0)
+    node.images.refresh()
+    assert "timestamp.json" in node.path.asked
+    node.path.asked.clear()
+    node.images.refresh()
+    assert node.path.asked == []
+
+
+def test_a_renewal_that_fails_is_told_and_stops_nothing(node, monkeypatch):
+    node.connect()
+    node.path.up = False
+    monkeypatch.setattr(node.images, "_refresh_at", 0.0)
+    node.images.refresh()
+    assert ("metadata.refused", "server-unreachable") in node.told

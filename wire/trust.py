@@ -1,0 +1,20 @@
+"""What the trust in images begins with: TUF root metadata that the node has from a write-protected medium."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# On the key medium, beside the node's configuration, in lower or upper case.
+ROOT_FILE = "root.json"
+# Where the server has the other metadata.
+METADATA_PATH = "/tuf/metadata/"
+# In the signed timestamp: how long, in seconds, a node may install from its cache without the server.
+OFFLINE_FIELD = "x-offline-seconds"
+MAXIMUM_ROOT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class TrustedRoot:
+    """The root metadata as they stand on the medium, b"" where there are none. No secret, never changed."""
+
+    data: bytes

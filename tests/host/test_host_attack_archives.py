@@ -17,7 +17,6 @@ from images.make import add_layers
 from images.store import BlobStore
 from images.unpack import install
 from tests.host.image_server import serving
-from wire.messages import ImageRef
 
 pytestmark = pytest.mark.host
 
@@ -67,7 +66,7 @@ class Place:
         manifest = add_layers("evil", paths, store, Runner())
         cache = Cache(None, Events("test"))
         with serving(store) as server:
-            ref = ImageRef("evil", manifest.digest)
+            ref = SignedImage("evil", manifest.digest, len(manifest.to_bytes()))
             try:
                 install(ref, self.target, HttpClient(server.url), cache, Runner())
             except CommandFailed:

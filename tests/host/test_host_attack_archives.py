@@ -14,6 +14,7 @@ from host.mounts import mount_table
 from host.run import CommandFailed, Runner
 from images.cache import Cache
 from images.make import add_layers
+from images.manifest import SignedImage
 from images.store import BlobStore
 from images.unpack import install
 from tests.host.image_server import serving

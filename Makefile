@@ -65,7 +65,7 @@ types: venv ## mypy, strict
 
 .PHONY: unit
 unit: venv ## tests without root, processes or network
-	@$(PYTEST) -q tests/unit
+	@$(PYTEST) -q -n auto tests/unit
 
 .PHONY: host-test
 host-test: venv ## tests on loop devices and network namespaces, as root
@@ -82,7 +82,7 @@ test: images ## lint, types, unit, host and VM tests
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(MAKE) --no-print-directory types || status=1; \
 	rm -f .build/junit*.xml; \
-	$(PYTEST) -q --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
+	$(PYTEST) -q -n auto --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
 	$(AS_ROOT) $(PYTEST) -q --junit-xml=.build/junit-host.xml tests/host || status=1; \
 	$(PYTEST) -q $(IN_TURN) -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
 	$(PYTHON) build/junit.py .build/junit.xml .build/junit-unit.xml .build/junit-host.xml .build/junit-vm.xml \

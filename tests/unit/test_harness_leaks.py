@@ -4,7 +4,8 @@ import base64
 
 import pytest
 
-from tests.vm.harness.leaks import holders
+from bootserver.state import initialise
+from tests.vm.harness.leaks import holders, server_secrets
 
 SECRET = bytes(range(7, 39))
 FORMS = {
@@ -30,3 +31,13 @@ def test_a_secret_is_found(tmp_path, form, offset):
 def test_nothing_is_found_where_nothing_is(tmp_path):
     (tmp_path / "innocent").write_bytes(bytes(range(256)) * 3)
     assert holders(SECRET[::-1], [tmp_path, tmp_path / "absent"]) == []
+
+
+def test_the_secrets_of_a_server(tmp_path):
+    state = initialise(tmp_path / "server", {})
+    state.tls.make(("localhost",))
+    state.database.close()
+    found = server_secrets(tmp_path / "server")
+    assert len(found) == 3
+    for file, secret in found.items():
+        assert holders(secret, [tmp_path]) == [file]

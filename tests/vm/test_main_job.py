@@ -2,9 +2,10 @@
 
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
+from tests.vm.harness.artifacts import BUILD
 from tests.vm.harness.expect import assert_node_is_up, network_bytes
 from tests.vm.harness.installed import MainJob
-from tests.vm.harness.leaks import holders, node_key
+from tests.vm.harness.leaks import holders, node_key, server_secrets
 from tests.vm.harness.site import NODE
 
 
@@ -22,8 +23,15 @@ def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:
     assert "/var/lib/machines" in main_job.said["mounts"]
     assert main_job.said["swap"]
 
-    key, folder = node_key(main_job.folder / "key.img"), main_job.folder
-    assert holders(key, [folder]) == [folder / "key.img"]
+
+def test_secrets_are_where_they_belong_and_nowhere_else(main_job: MainJob) -> None:
+    # The folder has the disks, the dongle, the server, and the record of all events; the logs lie apart.
+    folder, places = main_job.folder, [main_job.folder, BUILD / "vm/main-job"]
+    key = folder / "key.img"
+    for file, secret in {key: node_key(key), **server_secrets(folder / "server")}.items():
+        assert holders(secret, places) == [file]
+    assert main_job.said["key_found_at"] == ""
+    assert main_job.said["canary_found_at"] == "/run/canary", "the search on the node finds what is there"
 
 
 def test_node_reinstalls_itself_from_its_dongle(installed: MakeSite) -> None:

@@ -15,12 +15,15 @@ from typing import Any
 from tests.vm.harness import limits, media
 from tests.vm.harness.artifacts import SHARED, Artifacts, run_name
 from tests.vm.harness.expect import assert_node_is_up
+from tests.vm.harness.leaks import node_key, places_on_node
 from tests.vm.harness.server import Server
 from tests.vm.harness.shared import once
 from tests.vm.harness.site import NODE, Site, assemble, empty_folders, make_site
 from tests.vm.harness.timeline import Event
 
 _RECORD = "record.json"
+# No secret: what the search for one on the node has to find.
+CANARY = bytes(range(100, 132))
 _IMAGES = ("system.img", "data.img", "dongle.img", "key.img")
 
 
@@ -78,7 +81,10 @@ def _install(target: Path, built: Artifacts, accelerator: str) -> None:
             "physical": site.shell.output("pvs --noheadings -o pv_name"),
             "mounts": site.shell.output("findmnt -n -o TARGET,SOURCE --real"),
             "swap": site.shell.output("swapon --show --noheadings"),
+            "key_found_at": " ".join(places_on_node(node_key(site.key), site.shell)),
         }
+        site.shell.output("cat > /run/canary", stdin=CANARY.hex())
+        said["canary_found_at"] = " ".join(places_on_node(CANARY, site.shell))
         record = {"events": machine.events(), "node": site.server.node(NODE), "said": said}
         site.shell.run("systemctl poweroff")
         machine.wait_off(limits.SOON)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from host.run import Runner
+from tests.vm.harness.ssh import Shell
 from wire.nodeconf import parse
 
 _CHUNK = 4 * 1024 * 1024
@@ -17,6 +18,27 @@ def node_key(key_medium: Path) -> bytes:
     """Return the node's key from the image of its key medium."""
     text = Runner()(["mtype", "-i", key_medium, "::plnode.txt"]).stdout
     return parse(text, str(key_medium)).key.secret
+
+
+def server_secrets(folder: Path) -> dict[Path, bytes]:
+    """Return the files of a server that hold a secret, each with a part of it that is in no other file."""
+    keys = (folder / "tls/ca.key", folder / "tls/server.pem")
+    return {folder / "master.key": (folder / "master.key").read_bytes()} | {key: _middle(key) for key in keys}
+
+
+def places_on_node(secret: bytes, shell: Shell) -> list[str]:
+    """Return where a node has the secret in base64 or hex: files in RAM, command lines, environments."""
+    forms = "\n".join((base64.b64encode(secret).rstrip(b"=").decode(), secret.hex(), secret.hex().upper()))
+    # The patterns come by standard input, because the search would find itself otherwise.
+    search = "grep -rlasF -D skip -f <(printf '%s\\n' \"$forms\")"
+    places = "/run /tmp /var/tmp /dev/shm /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
+    return shell.output(f"forms=$(cat); {search} {places} || true", stdin=forms).split()
+
+
+def _middle(pem: Path) -> bytes:
+    """Return the second line of the private key in a file: the first one is the same for many keys."""
+    lines = pem.read_bytes().splitlines()
+    return lines[lines.index(b"-----BEGIN PRIVATE KEY-----") + 2]
 
 
 def holders(secret: bytes, places: Iterable[Path]) -> list[Path]:

@@ -41,15 +41,14 @@ class Shell:
         line += [word for option in options for word in ("-o", option)]
         return [*line, f"{self.user}@127.0.0.1", *command]
 
-    def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command there and return its status and output; a time-out in seconds raises."""
         return subprocess.run(
-            self.argv(*command), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
-            check=False,
-        )  # fmt: skip
+            self.argv(*command), capture_output=True, text=True, timeout=timeout, input=stdin, check=False
+        )
 
-    def output(self, *command: str, timeout: float = 60) -> str:
+    def output(self, *command: str, timeout: float = 60, stdin: str = "") -> str:
         """Run a command that must succeed and return what it printed."""
-        done = self.run(*command, timeout=timeout)
+        done = self.run(*command, timeout=timeout, stdin=stdin)
         assert done.returncode == 0, f"{command}: status {done.returncode}: {done.stderr}{done.stdout}"
         return done.stdout

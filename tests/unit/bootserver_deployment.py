@@ -1,6 +1,11 @@
 """A bootserver in a folder, and nodes that talk to its application without a network."""
 
+import atexit
 import json
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
 
 from click.testing import CliRunner
 from starlette.testclient import TestClient
@@ -10,7 +15,7 @@ from bootserver.app import node_app
 from bootserver.catalogue import publish
 from bootserver.cli_keys import begin_signing
 from bootserver.operator_app import operator_app
-from bootserver.state import initialise
+from bootserver.state import initialise, open_state
 from host.server import ServerClient
 from wire import xmlrpc
 from wire.messages import TargetState
@@ -35,16 +40,28 @@ class Wire:
         return answer.content
 
 
-class Deployment:
-    """A server with images `base` and `sliver` published."""
+@cache
+def deployed(owner):
+    """Return a server's folder with images `base` and `sliver`; making one takes longer than copying it."""
+    top = Path(tempfile.mkdtemp(prefix=f"{owner}-"))
+    atexit.register(shutil.rmtree, top)
+    folder = top / "server"
+    state = initialise(folder, {"server": "http://10.0.2.2:8080"})
+    begin_signing(state, folder / "root-keys", 3, 2, b"")
+    with state.database.write() as session:
+        publish(session, "base", "b" * 64)
+        publish(session, "sliver", "5" * 64)
+    state.database.close()
+    return folder
 
-    def __init__(self, folder):
+
+class Deployment:
+    """A server with images published. Those of one `owner` have the same keys."""
+
+    def __init__(self, folder, owner="deployment"):
         self.folder = folder
-        self.state = initialise(folder, {"server": "http://10.0.2.2:8080"})
-        begin_signing(self.state, folder / "root-keys", 3, 2, b"")
-        with self.state.database.write() as session:
-            publish(session, "base", "b" * 64)
-            publish(session, "sliver", "5" * 64)
+        shutil.copytree(deployed(owner), folder, dirs_exist_ok=True)
+        self.state = open_state(folder)
         self.web = TestClient(node_app(self.state))
         self.operator = TestClient(operator_app(self.state, "127.0.0.1"), base_url="http://127.0.0.1")
 

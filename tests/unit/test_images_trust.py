@@ -73,8 +73,8 @@ class Path:
 class Site:
     """A deployment, its node, the dongle and the way between."""
 
-    def __init__(self, folder):
-        self.server = Deployment(folder / "state")
+    def __init__(self, folder, owner="deployment"):
+        self.server = Deployment(folder / "state", owner)
         self.folder = self.server.state.metadata
         self.dongle = folder / "dongle"
         self.dongle.mkdir(parents=True)
@@ -201,7 +201,7 @@ def test_a_root_that_is_none_is_said(site, root):
 
 
 def test_another_deployments_root_is_refused(site, tmp_path):
-    other = Deployment(tmp_path / "other")
+    other = Deployment(tmp_path / "other", owner="another")
     with pytest.raises(MetadataForged):
         site.refresh(root=(other.state.metadata / "1.root.json").read_bytes())
 
@@ -475,7 +475,7 @@ def test_metadata_that_are_kept_from_a_node_age_all_the_same(site):
 
 
 def test_a_dongle_of_another_deployment_costs_a_fetch_and_no_more(tmp_path):
-    old, new = Site(tmp_path / "old"), Site(tmp_path / "new")
+    old, new = Site(tmp_path / "old"), Site(tmp_path / "new", owner="another")
     old.rotate("timestamp")
     old.refresh()
     (new.dongle / "documents").mkdir()

@@ -43,12 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_turn)
 
 
-def _turn(item: pytest.Item) -> int:
-    """Return when a test begins: the longest first, those that wait for the one installation last."""
-    if item.path.stem in LONGEST:
-        return LONGEST.index(item.path.stem)
-    needs_installation = "installed" in getattr(item, "fixturenames", ())
-    return len(LONGEST) + needs_installation
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    """Return when a test begins: those of the one installation, those without, those that wait for it."""
+    fixtures = getattr(item, "fixturenames", ())
+    group = 0 if "main_job" in fixtures else 2 if "installed" in fixtures else 1
+    known = item.path.stem in LONGEST
+    return group, LONGEST.index(item.path.stem) if known else len(LONGEST)
 
 
 @pytest.fixture(scope="session")

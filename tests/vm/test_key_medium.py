@@ -2,6 +2,8 @@
 
 import base64
 
+import pytest
+
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
 from tests.vm.harness.hardware import Bus, Disk
@@ -48,6 +50,7 @@ def test_technician_tries_one_stick_after_another(new_site: MakeSite) -> None:
     assert "Traceback" not in machine.console()
 
 
+@pytest.mark.slow
 def test_refused_three_times_across_reboots_then_silence(new_site: MakeSite) -> None:
     site = new_site()
     machine, right = site.machine, key_text(site)

@@ -1,5 +1,7 @@
 """When a technician is asked at the console, and what the answer does."""
 
+import pytest
+
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
 from tests.vm.harness.site import NODE, Site
@@ -31,6 +33,7 @@ def test_new_node_asks_no_leaves_the_disks_yes_installs(new_site: MakeSite) -> N
     assert disks_now(site) != blank
 
 
+@pytest.mark.slow
 def test_install_asks_only_because_a_named_disk_holds_data(new_site: MakeSite) -> None:
     site = new_site()
     tree = site.folder / "tree"

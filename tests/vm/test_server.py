@@ -21,6 +21,7 @@ def test_server_away_the_installed_node_boots_what_it_has(installed: MakeSite) -
     assert_sliver_answers(site, limits.NODE_UP)
 
 
+@pytest.mark.slow
 def test_server_away_a_blank_machine_keeps_asking_until_it_is_back(new_site: MakeSite) -> None:
     site = new_site()
     machine = site.machine

@@ -42,14 +42,19 @@ OUTSIDE = {
 @pytest.mark.parametrize("body", OUTSIDE.values(), ids=OUTSIDE)
 @pytest.mark.parametrize("read", [xmlrpc.load_reply, xmlrpc.load_call], ids=["reply", "call"])
 def test_document_types_and_entities_are_refused(body, read):
-    tracemalloc.start()
     before = time.process_time()
+    # The least of three: what threads that other tests left behind allocate meanwhile is counted too.
+    assert min(peak_of_a_refusal(read, body) for _ in range(3)) < 8 * MIB
+    assert time.process_time() - before < 6
+
+
+def peak_of_a_refusal(read, body):
+    tracemalloc.start()
     with pytest.raises(MalformedMessage, match="DTDForbidden"):
         read(body)
-    assert time.process_time() - before < 2
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 8 * MIB
+    return peak
 
 
 def filled(unit, before=b"<array><data>", after=b"</data></array>", size=512 * KIB):

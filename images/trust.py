@@ -10,6 +10,7 @@ docs/images.md tells what is promised; theupdateframework.github.io/specificatio
 from __future__ import annotations
 
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -217,9 +218,9 @@ class _Fetcher(FetcherInterface):
             self.roots[name] = data
         return iter([data])
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the file. Raises DownloadHTTPError with 404 where there is none, any BootError."""
-        raise NotImplementedError
 
 
 class _FromServer(_Fetcher):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from images.store import BlobStore
+from tests.host import loopback
 
 
 class BlobServer(ThreadingHTTPServer):
@@ -52,17 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def serving(store: BlobStore):
+def serving(store: BlobStore) -> AbstractContextManager[BlobServer]:
     """Serve the store for the length of a with block."""
-    with BlobServer(store) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return loopback.serving(BlobServer(store))
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """Answers that are made to exhaust a node: what is read of them is bounded, whatever they claim."""
 
 import gzip
-import threading
 import tracemalloc
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from host.http import AnswerTooLong, HttpClient, HttpTimeouts, ServerUnreachable
+from tests.host.loopback import serving
 from wire.errors import BootError
 
 pytestmark = pytest.mark.host
@@ -56,16 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
 def answering(answer):
-    with Evil(answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(Evil(answer))
 
 
 def endless(handler, status=200, **headers):

@@ -1,81 +1,22 @@
 """The server as a process: real sockets and signals, the real client, the key medium's filesystem."""
 
 import json
-import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from host.http import HttpClient, ServerUnreachable
 from host.server import AuthenticationRefused, ServerClient
+from tests.host.server_process import ROOT, Process, bootserver, cli, key_file
 from wire.errors import BootError
 from wire.nodeconf import parse
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.host
-START_SECONDS = 60
-
-
-class Process:
-    """A running bootserver."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        words = [*bootserver(folder), "serve", "--listen", "127.0.0.1:0", "--operator", "127.0.0.1:0"]
-        self.log = (folder / "log").open("ab")
-        self.process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.log, text=True)
-        lines = [self.process.stdout.readline() for _ in range(2)]
-        self.nodes, self.operator = (re.search("https?://[0-9.:]+", line)[0] for line in lines)
-
-    def end(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        self.process.communicate(timeout=START_SECONDS)
-        self.log.close()
-        return self.process.returncode
-
-    def get(self, path):
-        with urllib.request.urlopen(self.operator + path, timeout=60) as answer:
-            return json.load(answer)
-
-
-def bootserver(folder):
-    return [sys.executable, "-m", "bootserver", "--state", str(folder)]
-
-
-def cli(folder, *words):
-    line = [*bootserver(folder), *map(str, words)]
-    return subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture
-def folder(tmp_path):
-    cli(tmp_path / "state", "init", "--server", "http://10.0.2.2:8080")
-    cli(tmp_path / "state", "node", "add", "node1", "--state", "inst")
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def server(folder):
-    process = Process(folder)
-    yield process
-    if process.process.poll() is None:
-        process.end()
-
-
-def key_file(folder, *options):
-    """Return the text on a freshly written key medium."""
-    image = folder / "key.img"
-    cli(folder, "media", "key", "node1", image, *options)
-    return subprocess.run(
-        ["mtype", "-i", image, "::plnode.txt"], check=True, capture_output=True, text=True
-    ).stdout
 
 
 def client(server):

@@ -16,27 +16,12 @@ from host.events import Events
 from host.report import ServerSink
 from host.server import AuthenticationRefused
 from tests.classic_boot_managers import BootManager, boot_of_2007, boot_of_later_years
-from tests.host.test_host_bootserver import Process, cli, key_file
+from tests.host.server_process import Process, cli, key_file
 from wire.messages import NodeDetails, TargetState
 from wire.nodeconf import parse
 from wire.structure import structure
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture
-def folder(tmp_path):
-    cli(tmp_path / "state", "init", "--server", "http://10.0.2.2:8080")
-    cli(tmp_path / "state", "node", "add", "node1", "--state", "inst")
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def server(folder):
-    process = Process(folder)
-    yield process
-    if process.process.poll() is None:
-        process.end()
 
 
 @pytest.fixture

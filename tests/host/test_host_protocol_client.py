@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.test_host_bootserver import Process, cli, key_file
+from tests.host.server_process import Process, cli, key_file
 from wire.nodeconf import parse
 from wire.session import NodeKey
 

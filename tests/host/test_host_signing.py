@@ -20,7 +20,7 @@ from images.trust_errors import ImageNotSigned, MetadataExpired
 from images.unpack import install
 from steps.read_configuration import ConflictingConfigurations, trusted_root_of
 from tests.host.image_server import describe, make_archive, make_tree
-from tests.host.test_host_bootserver import ROOT, Process, bootserver, cli
+from tests.host.server_process import ROOT, Process, bootserver, cli
 from wire.messages import ImageRef
 from wire.session import NodeKey
 from wire.trust import TrustedRoot

@@ -37,7 +37,7 @@ from steps.check_in import CheckIn
 from steps.enrol import Enrol, WaitsForAdmission
 from steps.read_configuration import ReadConfiguration
 from steps.set_clock import SetClock
-from tests.host.test_host_bootserver import Process
+from tests.host.server_process import Process
 from tests.host.tls_server import YEAR, YEAR_2000, YEAR_2090, context_of, serving
 from wire import tls
 from wire.messages import NodeDetails, TargetState

@@ -1,12 +1,11 @@
 """A TLS server on the loopback: bootserver's answers, and whatever certificate a test wants."""
 
 import ssl
-import threading
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bootserver.calls import Calls
 from bootserver.sessions import Sessions
+from tests.host import loopback
 from wire import xmlrpc
 
 YEAR = 365 * 86400
@@ -74,14 +73,6 @@ def context_of(issued, folder):
     return context
 
 
-@contextmanager
 def serving(context, state=None):
     """Serve for the length of a with block."""
-    with TlsServer(context, state) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return loopback.serving(TlsServer(context, state))

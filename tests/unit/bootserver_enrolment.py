@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from bootserver_deployment import Wire
-
 from host.enrol import announce
 from host.server import ServerClient
+from tests.unit.bootserver_deployment import Wire
 from wire.enrolment import EnrolmentKey, Token, fingerprint
 from wire.nodeconf import EnrolmentConfiguration, NetworkSettings
 

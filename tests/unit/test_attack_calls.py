@@ -7,12 +7,12 @@ test_bootserver_calls.py (methods, addresses, what an unknown node shows).
 import copy
 
 import pytest
-from bootserver_deployment import Deployment, event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootserver.calls import REFUSAL
 from host.server import AuthenticationRefused, ServerNotAuthentic
+from tests.unit.bootserver_deployment import Deployment, event
 from wire import xmlrpc
 from wire.errors import BootError
 from wire.structure import MalformedMessage

@@ -14,27 +14,14 @@ from hypothesis import strategies as st
 from host.storage import DiskRole, claim_guid
 from hwdetect.content import MIB, DiskState
 from hwdetect.disks import BadVolumeSizes, choose
-from hwdetect.inventory import Disk, Firmware, Inventory, Machine
+from hwdetect.inventory import Firmware, Inventory, Machine
 from hwdetect.media import Candidate, Dongle, Media
+from tests.unit.made_disks import BLANK, GIB
 from wire.errors import BootError
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 from wire.structure import MalformedMessage, structure, unstructure
 
-GIB = 1024 * MIB
 RUNS = ("aa" * 16, "bb" * 16)
-BLANK = Disk(
-    path="",
-    model="Testdisk",
-    serial="",
-    wwn="",
-    size_bytes=20 * GIB,
-    bus="virtio",
-    removable=False,
-    read_only=False,
-    rotational=False,
-    logical_sector=512,
-    state=DiskState.BLANK,
-)
 NAMES = ("S-a", "S-b", "0x5000c500aaaa5678", "", "auto", "none", "*", "S", "/dev/vda", "vda", ",", "S-a,S-b")
 
 

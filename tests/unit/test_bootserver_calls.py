@@ -6,7 +6,6 @@ import time
 
 import httpx
 import pytest
-from bootserver_deployment import Deployment
 from sqlalchemy import event
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +14,7 @@ from bootserver import app, calls, methods, sessions
 from bootserver.bounded import read_bounded
 from bootserver.calls import REFUSAL
 from host.server import AuthenticationRefused, CallRefused
+from tests.unit.bootserver_deployment import Deployment
 from wire import xmlrpc
 from wire.messages import NodeDetails, TargetState
 from wire.sealing import MasterKey

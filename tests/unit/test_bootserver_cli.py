@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from bootserver_deployment import Deployment, event
 from click.testing import CliRunner
 
 from bootserver import cli, cli_image, cli_media
 from bootserver.tables import Node
 from host.run import Completed
 from images.manifest import Blob, Layer, Manifest
+from tests.unit.bootserver_deployment import Deployment, event
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFake operator@example.org"
 

@@ -3,13 +3,13 @@
 import time
 
 import pytest
-from bootserver_deployment import Deployment
-from bootserver_enrolment import MAC, Machine, waiting
 
 from bootserver import enrolment
 from bootserver.enrolment import FORGET_SECONDS, GRANT_SECONDS, MOST_WAITING, MOST_WAITING_PER_PEER
 from bootserver.tables import Waiting
 from host.server import AuthenticationRefused, CallRefused
+from tests.unit.bootserver_deployment import Deployment
+from tests.unit.bootserver_enrolment import MAC, Machine, waiting
 from wire import xmlrpc
 from wire.enrolment import METHOD, EnrolmentKey, GrantNotOpened, fingerprint
 from wire.session import new_nonce

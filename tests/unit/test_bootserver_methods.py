@@ -1,10 +1,10 @@
 """What a proven node may change, and what not."""
 
 import pytest
-from bootserver_deployment import Deployment, event
 
 from bootserver import events, methods
 from host.server import CallRefused
+from tests.unit.bootserver_deployment import Deployment, event
 from wire.messages import TargetState
 
 

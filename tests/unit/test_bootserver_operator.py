@@ -4,9 +4,9 @@ import threading
 import time
 
 import pytest
-from bootserver_deployment import Deployment, event
 
 from bootserver import views
+from tests.unit.bootserver_deployment import Deployment, event
 
 SECRET_FIELDS = ("key", "sealed_key", "sealed")
 

@@ -1,7 +1,8 @@
 """Slices and services from the command line; what a node would refuse is refused here already."""
 
 import pytest
-from bootserver_deployment import Deployment
+
+from tests.unit.bootserver_deployment import Deployment
 
 
 @pytest.fixture

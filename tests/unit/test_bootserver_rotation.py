@@ -1,13 +1,13 @@
 """Key rotation: from the moment of the command on, nothing made with the old key counts."""
 
 import pytest
-from bootserver_deployment import Deployment, event
 from starlette.testclient import TestClient
 
 from bootserver.app import node_app
 from bootserver.calls import Calls
 from bootserver.sessions import Sessions
 from host.server import AuthenticationRefused, CallRefused
+from tests.unit.bootserver_deployment import Deployment, event
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """The line that the dashboard shows, folded from events."""
 
 import pytest
-from bootserver_deployment import event
 
 from bootserver.status import Status, fold
+from tests.unit.bootserver_deployment import event
 
 
 def after(*events):

@@ -6,12 +6,12 @@ import ssl
 import time
 
 import pytest
-from bootserver_deployment import Deployment
 from click.testing import CliRunner
 
 from bootserver import cli, cli_media, serve
 from bootserver.tls import RENEW_BEFORE_SECONDS, NameNotCovered, NoAuthority, Tls
 from host.http import Dates, HttpClient
+from tests.unit.bootserver_deployment import Deployment
 from wire import tls
 from wire.nodeconf import MalformedNodeConfiguration, NodeConfiguration, one_line, parse
 from wire.tls import BadCertificate

@@ -4,14 +4,14 @@ import time
 from dataclasses import replace
 
 import pytest
-from bootserver_deployment import Deployment
-from bootserver_enrolment import MAC, Machine, new_token, waiting
 from click.testing import CliRunner
 
 from bootserver import cli, cli_media
 from bootserver.tables import EnrolmentToken
 from host.enrol import announce
 from host.server import ServerNotAuthentic
+from tests.unit.bootserver_deployment import Deployment
+from tests.unit.bootserver_enrolment import MAC, Machine, new_token, waiting
 from wire import xmlrpc
 from wire.enrolment import BadToken, EnrolmentKey, Token, seal_grant
 from wire.nodeconf import EnrolmentConfiguration, MalformedNodeConfiguration, parse_any

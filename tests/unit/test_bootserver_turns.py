@@ -1,11 +1,11 @@
 """A key that is used from two places at once is noticed; a node's ordinary life is not."""
 
 import pytest
-from bootserver_deployment import Deployment, event
 
 from bootserver.sessions import Auth
 from bootserver.turns import RETURNS_NO_DIFFERENCE, Turns
 from host.server import ServerClient
+from tests.unit.bootserver_deployment import Deployment, event
 
 HERE, THERE = ("10.0.0.5", "10.0.0.5"), ("10.9.9.9", "10.9.9.9")
 

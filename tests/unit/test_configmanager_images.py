@@ -12,7 +12,7 @@ from host.server import ServerClient
 from images.cache import Cache
 from images.fetch import Transfer
 from images.trust_errors import ImageNotSigned, MetadataExpired, NothingKnownOffline
-from tests.unit.test_images_trust import KEY, NOW, Site
+from tests.unit.signed_site import KEY, NOW, Site
 from wire.messages import ImageRef
 from wire.nodeconf import NetworkSettings, NodeConfiguration
 from wire.trust import TrustedRoot

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from configmanager_fakes import FakeNode
 
 from configmanager.backends.base import Verb
 from configmanager.backends.services import ServiceFailed, Services
 from configmanager.backends.units import UnitState
+from tests.unit.configmanager_fakes import FakeNode
 from wire.slivers import NodeService, NodeSlivers
 
 DESIRED = NodeSlivers(1, 1, "node1", services=(NodeService("clock", "[Service]\nExecStart=/bin/true\n"),))

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from configmanager_fakes import FakeNode
 
 from configmanager.backends.base import Verb
 from configmanager.backends.slivers import NoSliverImage, NotOurSliver, SliverFailed, Slivers
 from host.http import ServerUnreachable
+from tests.unit.configmanager_fakes import FakeNode
 from wire.messages import ImageRef
 from wire.slivers import Attribute, Instantiation, NodeSlivers, Sliver, SliverKey
 

@@ -16,30 +16,17 @@ from hwdetect.disks import (
     choose,
     needs_confirmation,
 )
-from hwdetect.inventory import Disk, Firmware, Inventory, Machine
+from hwdetect.inventory import Firmware, Inventory, Machine
 from hwdetect.media import Candidate, Dongle, Media
+from tests.unit.made_disks import BLANK, GIB
 from wire.messages import DiskPolicy, Minimum, VolumeSizes
 
 RUN, OLD_RUN = "aa" * 16, "bb" * 16
-GIB = 1024 * MIB
 
 
 def blank(name, **more):
     serial = more.pop("serial", f"S-{name}")
-    disk = Disk(
-        path=f"/dev/{name}",
-        model="Testdisk",
-        serial=serial,
-        wwn="",
-        size_bytes=20 * GIB,
-        bus="virtio",
-        removable=False,
-        read_only=False,
-        rotational=False,
-        logical_sector=512,
-        state=DiskState.BLANK,
-    )
-    return replace(disk, **more)
+    return replace(BLANK, path=f"/dev/{name}", serial=serial, **more)
 
 
 def ours(name, role, run=OLD_RUN, **more):

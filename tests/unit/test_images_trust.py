@@ -4,23 +4,14 @@ The server is the real one, without a network; the node's side is the real one t
 """
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from tuf.api.metadata import Metadata
 from tuf.ngclient._internal import trusted_metadata_set
 
-from bootserver.catalogue import current_image, publish
 from bootserver.periods import DAY, Periods
-from bootserver.rootkeys import load_root_keys, make_root_keys
-from bootserver.signing import Signing, ThresholdNotMet
-from host.events import Events
-from host.http import AnswerTooLong, NotAtServer, ServerUnreachable
 from images import trust
-from images.cache import Cache
-from images.manifest import Blob, Layer, Manifest, sha256
-from images.trust import DOCUMENT, ImageTrust
+from images.manifest import sha256
 from images.trust_errors import (
     ImageNotSigned,
     MetadataExpired,
@@ -30,95 +21,11 @@ from images.trust_errors import (
     MetadataRolledBack,
     NothingKnownOffline,
     NoTrustedRoot,
-    OfflineTooLong,
 )
 from tests.unit.bootserver_deployment import Deployment
+from tests.unit.signed_site import NOW, Site
 from wire.messages import ImageRef
-from wire.session import NodeKey
-from wire.trust import METADATA_PATH, OFFLINE_FIELD, TrustedRoot
-
-NOW = 1_800_000_000.0
-KEY = NodeKey(b"k" * 32)
-
-
-class Path:
-    """The way to the server, on which somebody may sit: `forged` answers, None for "not there"."""
-
-    base_url = "http://server"
-
-    def __init__(self, web):
-        self.web = web
-        self.forged = {}
-        self.asked = []
-        self.up = True
-
-    def get(self, path, *, limit, retry):
-        name = path.removeprefix(METADATA_PATH)
-        self.asked.append(name)
-        if not self.up:
-            raise ServerUnreachable("gone")
-        if name in self.forged:
-            status, content = (404, b"") if self.forged[name] is None else (200, self.forged[name])
-        else:
-            answer = self.web.get(path)
-            status, content = answer.status_code, answer.content
-        if status == 404:
-            raise NotAtServer(path)
-        assert status == 200
-        if len(content) > limit:
-            raise AnswerTooLong(path)
-        return content
-
-
-class Site:
-    """A deployment, its node, the dongle and the way between."""
-
-    def __init__(self, folder, owner="deployment"):
-        self.server = Deployment(folder / "state", owner)
-        self.folder = self.server.state.metadata
-        self.dongle = folder / "dongle"
-        self.dongle.mkdir(parents=True)
-        self.path = Path(self.server.web)
-        self.sign_again(NOW)
-        self.root = (self.folder / "1.root.json").read_bytes()
-
-    def signing(self, session, now, keys=()):
-        state = self.server.state
-        return Signing(state.metadata, session, state.master, root_keys=keys, now=now)
-
-    def sign_again(self, now):
-        with self.server.state.database.write() as session:
-            self.signing(session, now).sign_again(("targets", "snapshot", "timestamp"))
-
-    def publish(self, name="base", content=b"1", now=NOW):
-        manifest = Manifest(name, (Layer((Blob(sha256(content), len(content)),), 10),))
-        self.server.state.blobs.put(manifest.to_bytes())
-        with self.server.state.database.write() as session:
-            self.signing(session, now).publish(manifest)
-            publish(session, name, manifest.digest)
-            return current_image(session, name)
-
-    def root_keys(self, *numbers, folder="root-keys"):
-        return load_root_keys([self.server.folder / folder / f"root-{number}.pem" for number in numbers])
-
-    def rotate(self, role, now=NOW):
-        with self.server.state.database.write() as session:
-            self.signing(session, now).prepare(role)
-            self.signing(session, now, self.root_keys(1, 2)).rotate(role)
-
-    def trust(self, *, root=None, dongle=True, key=KEY):
-        cache = Cache(self.dongle if dongle else None, Events("test"))
-        return ImageTrust(TrustedRoot(self.root if root is None else root), cache, key)
-
-    def refresh(self, now=NOW, **how):
-        return self.trust(**how).refresh(self.path, now)
-
-    def recording(self):
-        """Return all metadata as they are served now."""
-        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
-
-    def document(self):
-        return self.dongle / "documents" / f"{DOCUMENT}.json"
+from wire.trust import METADATA_PATH
 
 
 @pytest.fixture
@@ -331,155 +238,3 @@ def test_the_machines_clock_does_not_matter(site, monkeypatch, year):
     with pytest.raises(MetadataExpired):
         site.refresh(NOW + 3 * DAY)
     assert site.trust().recall().vouch(ref)
-
-
-# --- keys change ---
-
-
-@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
-def test_a_node_follows_a_rotated_key(site, role):
-    ref = site.publish()
-    site.refresh()
-    old = site.recording()
-    site.rotate(role)
-    assert site.refresh().vouch(ref)
-    assert site.refresh(dongle=False).vouch(ref)
-    assert "2.root.json" in site.recording()
-    # What the old key signed is worth nothing any more, also for a node that hears of the new root only now.
-    name = max(name for name in old if role in name)
-    present = max(name for name in site.recording() if role in name)
-    site.path.forged = {present: old[name]}
-    with pytest.raises((MetadataForged, MetadataMixed)):
-        site.refresh(dongle=False)
-
-
-def rotate_root(site, *with_keys):
-    fresh = site.server.folder / "fresh"
-    keys = make_root_keys(fresh, 3)
-    with site.server.state.database.write() as session:
-        site.signing(session, NOW, site.root_keys(*with_keys)).rotate_root(keys, 2)
-
-
-def renew_root(site, *keys):
-    with site.server.state.database.write() as session:
-        site.signing(session, NOW, keys).renew_root()
-
-
-def test_a_node_with_the_old_root_follows_to_the_new_keys(site):
-    ref = site.publish()
-    rotate_root(site, 1, 3)
-    assert site.refresh().vouch(ref)
-    renew_root(site, *site.root_keys(1, 2, folder="fresh"))
-    site.path.asked.clear()
-    assert site.refresh().vouch(ref)
-    # The second root was on the dongle.
-    assert [name for name in site.path.asked if "root" in name] == ["3.root.json", "4.root.json"]
-    assert site.trust().recall().vouch(ref)
-
-
-def test_too_few_old_keys_change_nothing(site):
-    before = site.recording()
-    with pytest.raises(ThresholdNotMet, match="1 of 2"):
-        rotate_root(site, 1)
-    with pytest.raises(ThresholdNotMet):
-        renew_root(site, *site.root_keys(2))
-    assert site.recording() == before
-
-
-def test_a_root_that_one_key_signed_is_refused(site):
-    md = Metadata.from_bytes(site.root)
-    md.signed.version = 2
-    md.signatures.clear()
-    md.sign(site.root_keys(1)[0])
-    site.path.forged = {"2.root.json": md.to_bytes()}
-    with pytest.raises(MetadataForged):
-        site.refresh()
-
-
-def test_a_hidden_root_is_remembered(site):
-    """Whoever has an online key that was rotated away cannot go on by keeping the new root from the node."""
-    site.publish()
-    old = site.recording()
-    site.rotate("timestamp")
-    site.refresh()
-    site.path.forged = {**old, "2.root.json": None, "3.root.json": None}
-    with pytest.raises((MetadataForged, MetadataRolledBack)):
-        site.refresh()
-
-
-# --- without the server ---
-
-
-def test_the_cache_counts_within_the_offline_age(site):
-    ref = site.publish()
-    site.refresh(NOW)
-    assert site.trust().recall().vouch(ref)
-
-
-def check_in_later(site, days):
-    """The server is there for calls, but its metadata cannot be had."""
-    site.path.forged = {"timestamp.json": b"junk"}
-    with pytest.raises(MetadataMalformed):
-        site.refresh(NOW + days * DAY)
-    site.path.forged = {}
-
-
-def test_beyond_the_offline_age_it_does_not(site):
-    ref = site.publish()
-    site.refresh(NOW)
-    check_in_later(site, 30)
-    assert site.trust().recall().vouch(ref)
-    check_in_later(site, 31)
-    with pytest.raises(OfflineTooLong, match=r"31\.0 days old, 30\.0 allowed"):
-        site.trust().recall()
-    # The newest time never goes back.
-    check_in_later(site, 1)
-    with pytest.raises(OfflineTooLong):
-        site.trust().recall()
-
-
-def test_the_deployment_sets_the_offline_age(site):
-    with site.server.state.database.write() as session:
-        replace(Periods(), offline=1).store(session)
-        session.flush()
-        site.signing(session, NOW).sign_again(("timestamp",))
-    site.refresh(NOW)
-    check_in_later(site, 2)
-    with pytest.raises(OfflineTooLong):
-        site.trust().recall()
-
-
-def test_the_offline_age_is_signed(site):
-    md = json.loads(site.recording()["timestamp.json"])
-    assert md["signed"][OFFLINE_FIELD] == 30 * DAY
-    md["signed"][OFFLINE_FIELD] = 300 * DAY
-    site.path.forged = {"timestamp.json": json.dumps(md).encode()}
-    with pytest.raises(MetadataForged):
-        site.refresh()
-
-
-def test_another_nodes_dongle_says_nothing(site):
-    site.refresh()
-    with pytest.raises(NothingKnownOffline):
-        site.trust(key=NodeKey(b"x" * 32)).recall()
-
-
-def test_metadata_that_are_kept_from_a_node_age_all_the_same(site):
-    """Somebody lets calls through, which tell the time, and no metadata."""
-    site.refresh(NOW)
-    site.path.up = False
-    with pytest.raises(ServerUnreachable):
-        site.refresh(NOW + 31 * DAY)
-    with pytest.raises(OfflineTooLong):
-        site.trust().recall()
-
-
-def test_a_dongle_of_another_deployment_costs_a_fetch_and_no_more(tmp_path):
-    old, new = Site(tmp_path / "old"), Site(tmp_path / "new", owner="another")
-    old.rotate("timestamp")
-    old.refresh()
-    (new.dongle / "documents").mkdir()
-    new.document().write_bytes(old.document().read_bytes())
-    ref = new.publish()
-    assert new.refresh().vouch(ref)
-    assert new.trust().recall().vouch(ref)

@@ -22,7 +22,7 @@ from steps.base import Context, Facts
 from steps.refresh_images import RefreshImages
 from steps.report import Report
 from steps.verify_images import VerifyImages
-from tests.unit.test_images_trust import KEY, NOW, Site, check_in_later
+from tests.unit.signed_site import KEY, NOW, Site, check_in_later
 from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration, Protocol
 from wire.trust import TrustedRoot

@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 600
 # Whole machines are slow: two at a time on two cores.
 VM_JOBS ?= 2
 # One after another in the order that tests/vm/conftest.py gives them.
-IN_TURN = -n $(VM_JOBS) --dist load --maxschedchunk 1
+IN_TURN = -n $(VM_JOBS) --dist loadgroup
 PYTEST := $(PYTHON) -m pytest
 # Host tests need root; the environment keeps what they look at.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
@@ -69,7 +69,7 @@ unit: venv ## tests without root, processes or network
 
 .PHONY: host-test
 host-test: venv ## tests on loop devices and network namespaces, as root
-	@$(AS_ROOT) $(PYTEST) -q tests/host
+	@$(AS_ROOT) $(PYTEST) -q -n auto tests/host
 
 .PHONY: vm-test
 vm-test: images ## whole machines in QEMU
@@ -83,7 +83,7 @@ test: images ## lint, types, unit, host and VM tests
 	$(MAKE) --no-print-directory types || status=1; \
 	rm -f .build/junit*.xml; \
 	$(PYTEST) -q -n auto --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
-	$(AS_ROOT) $(PYTEST) -q --junit-xml=.build/junit-host.xml tests/host || status=1; \
+	$(AS_ROOT) $(PYTEST) -q -n auto --junit-xml=.build/junit-host.xml tests/host || status=1; \
 	$(PYTEST) -q $(IN_TURN) -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
 	$(PYTHON) build/junit.py .build/junit.xml .build/junit-unit.xml .build/junit-host.xml .build/junit-vm.xml \
 	  || status=1; \

@@ -76,7 +76,7 @@ def named(disk, policy):
     return bool(words & {disk.serial.casefold(), disk.wwn.casefold(), disk.wwn.casefold().removeprefix("0x")})
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(disks(), policies, sizes, minima, media, st.sampled_from([*RUNS, "", "../x"]))
 def test_whatever_it_asks_for_no_data_of_others_is_written(found, policy, volumes, minimum, plugged, run_id):
     machine = Inventory(Machine("", "", ""), Firmware.BIOS, 2, GIB, found, (), ())

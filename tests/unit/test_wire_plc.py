@@ -19,7 +19,9 @@ SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories="C"))
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
 )
 
 

@@ -11,7 +11,7 @@ from tests.unit.classic.nodes import REFUSED, fault_of, manager
 
 
 def test_the_page_lists_all_that_can_be_called():
-    page = (Path(__file__).parents[2] / "docs/classic.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/classic.md").read_text()
     assert [name for name in METHODS if f"`{name}(" not in page] == []
 
 

@@ -1,0 +1,1 @@
+"""What images are made of, each kind of it read into the same members."""

@@ -1,0 +1,65 @@
+"""Tar archives made in memory, and what a source says of them."""
+
+import io
+import tarfile
+
+from images.entries import Entry, Kind
+
+
+def info(name, kind=tarfile.REGTYPE, **fields):
+    """A header: `pax` are its extended records, the rest attributes of TarInfo."""
+    made = tarfile.TarInfo(name)
+    made.type = kind
+    made.pax_headers = fields.pop("pax", {})
+    made.mode = fields.pop("mode", 0o755 if kind == tarfile.DIRTYPE else 0o644)
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+def special(name, kind, **fields):
+    return info(name, kind, **fields), b""
+
+
+def folder(name, **fields):
+    return info(name, tarfile.DIRTYPE, **fields), b""
+
+
+def file(name, data=b"", **fields):
+    return info(name, size=len(data), **fields), data
+
+
+def link(name, target, **fields):
+    return info(name, tarfile.SYMTYPE, linkname=target, **fields), b""
+
+
+def hard(name, target, **fields):
+    return info(name, tarfile.LNKTYPE, linkname=target, **fields), b""
+
+
+def tar(*members, form=tarfile.PAX_FORMAT):
+    """The bytes of an archive with these members."""
+    made = io.BytesIO()
+    with tarfile.open(
+        fileobj=made, mode="w", format=form, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
+        for header, data in members:
+            archive.addfile(header, io.BytesIO(data))
+    return made.getvalue()
+
+
+def contents(members):
+    """What a source yields, by path: (entry without its path, data). Each path occurs once."""
+    found = {}
+    for member in members:
+        entry = member.entry
+        assert entry.path not in found, entry.path
+        found[entry.path] = (Entry("", *(getattr(entry, name) for name in FIELDS)), b"".join(member.read()))
+    for path, (entry, _) in found.items():
+        parent = path.rpartition("/")[0]
+        assert found[parent][0].kind is Kind.FOLDER, path
+        assert entry.kind is not Kind.HARD or found[entry.target][0].kind is Kind.FILE, path
+    return found
+
+
+FIELDS = [name for name in Entry.__dataclass_fields__ if name != "path"]

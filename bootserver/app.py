@@ -8,9 +8,10 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from bootserver import catalogue
 from bootserver.bounded import read_bounded
 from bootserver.calls import Calls
 from bootserver.classic_http import ClassicHttp
@@ -33,6 +34,7 @@ def node_app(state: State) -> Starlette:
             Route("/PLCAPI/", routes.call, methods=["POST"]),
             Route("/PLCAPI", routes.call, methods=["POST"]),
             Route("/images/blobs/{digest}", routes.blob, methods=["GET"]),
+            Route("/images/updates/{digest}", routes.updates, methods=["GET"]),
             *ClassicHttp(state).routes(),
             Route(METADATA_PATH + "{name}", routes.metadata, methods=["GET"]),
             Route("/tuf/targets/{digest}.{name}", routes.blob, methods=["GET"]),
@@ -42,6 +44,7 @@ def node_app(state: State) -> Starlette:
 
 class _NodeRoutes:
     def __init__(self, state: State, calls: Calls) -> None:
+        self._state = state
         self._blobs = state.blobs
         self._metadata = state.metadata
         self._calls = calls
@@ -62,6 +65,20 @@ class _NodeRoutes:
             raise HTTPException(404)
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return FileResponse(self._blobs.path(digest), media_type="application/octet-stream", headers=headers)
+
+    async def updates(self, request: Request) -> Response:
+        """GET /images/updates/<sha256 of a manifest>: from which others there are updates to it.
+
+        `[{"old": sha256, "update": sha256}]`, the newest first; both are manifests and so blobs.
+        """
+        digest = request.path_params["digest"]
+        found = await run_in_threadpool(self._updates_to, digest) if is_digest(digest) else []
+        return JSONResponse(found, headers={"Cache-Control": "no-cache"})
+
+    def _updates_to(self, digest: str) -> list[dict[str, str]]:
+        with self._state.database.read() as session:
+            updates = catalogue.updates_to(session, digest)
+            return [{"old": update.old, "update": update.manifest} for update in updates]
 
     async def metadata(self, request: Request) -> Response:
         """GET /tuf/metadata/<name>: timestamp.json changes, the others with their version never do."""

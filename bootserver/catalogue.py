@@ -7,7 +7,7 @@ import time
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bootserver.tables import Image, Node, Slice
+from bootserver.tables import Image, ImageUpdate, Node, Slice
 from wire.errors import ConfigurationError
 from wire.messages import ImageRef
 
@@ -32,6 +32,13 @@ def current_image(session: Session, name: str) -> ImageRef:
 def publications(session: Session) -> list[Image]:
     """Return all publications, the newest first."""
     return list(session.scalars(select(Image).order_by(Image.name, Image.id.desc())))
+
+
+def updates_to(session: Session, manifest: str) -> list[ImageUpdate]:
+    """Return the updates that lead to a manifest, those from later publications first."""
+    rank = {item.manifest: item.id for item in session.scalars(select(Image).order_by(Image.id))}
+    found = session.scalars(select(ImageUpdate).where(ImageUpdate.new == manifest))
+    return sorted(found, key=lambda update: rank.get(update.old, 0), reverse=True)
 
 
 def publish(session: Session, name: str, manifest: str) -> bool:

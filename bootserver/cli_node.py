@@ -36,6 +36,8 @@ def node() -> None:
 @click.option("--kernel-arguments", help="Of the installed system.")
 @click.option("--base-image", default="base", show_default=True, help="What the root filesystem is.")
 @click.option("--image", "images", multiple=True, metavar="NAME", help="Images to have at hand.")
+@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Asked for images first.")
+@click.option("--bandwidth", "bandwidth_kib", metavar="KIB", help="A bound for images, KiB per second.")
 @click.option("--ssh-key", "ssh_keys", multiple=True, type=_FILE, help="Public keys for root, also in dbg.")
 @format_option
 def add(
@@ -43,6 +45,7 @@ def add(
     state: str,
     base_image: str,
     images: tuple[str, ...],
+    mirrors: tuple[str, ...],
     ssh_keys: tuple[Path, ...],
     form: str,
     **fields: str | None,
@@ -53,7 +56,8 @@ def add(
     with opened.database.write() as session:
         added = nodes.add(session, opened.master, name, TargetState(state), base_image)
         added.ssh_keys = keys
-        chosen = {**fields, "base_image": base_image, "images": ",".join(images)}
+        lists = {"images": ",".join(images), "mirrors": ",".join(mirrors)}
+        chosen = {**fields, "base_image": base_image, **lists}
         for field, text in chosen.items():
             if text is not None:
                 policy.set_field(added, field, text)

@@ -124,6 +124,8 @@ def details(session: Session, node: Node) -> NodeDetails:
         volumes=VolumeSizes(node.boot_mib, node.swap_mib, node.root_mib),
         kernel_arguments=node.kernel_arguments,
         cache_budget_mib=node.cache_budget_mib,
+        mirrors=tuple(node.mirrors),
+        bandwidth_kib=node.bandwidth_kib,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bootserver.tables import Node
 from wire.errors import ConfigurationError
+from wire.messages import MAXIMUM_MIRRORS, is_mirror
 
 # XML-RPC integers have 32 bits.
 _MAXIMUM = 2**31 - 1
@@ -33,6 +34,10 @@ class BadSshKey(ConfigurationError):
     hint = "Give a file like ~/.ssh/id_ed25519.pub, one key a line."
 
 
+def _number_or_none(text: str) -> int:
+    return 0 if text == "0" else _number(text)
+
+
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _MAXIMUM:
         raise ValueError("a positive number wanted")
@@ -55,6 +60,16 @@ def _images(text: str) -> list[str]:
     return [_image(name) for name in text.split(",") if name]
 
 
+def _mirrors(text: str) -> list[str]:
+    mirrors = [url.rstrip("/") for url in text.split(",") if url]
+    if len(mirrors) > MAXIMUM_MIRRORS:
+        raise ValueError(f"at most {MAXIMUM_MIRRORS} wanted")
+    for url in mirrors:
+        if not is_mirror(url):
+            raise ValueError(f"{url!r} is not of the form http://host:port/path")
+    return mirrors
+
+
 def _data_disks(text: str) -> str:
     if not text:
         raise ValueError("auto, none, or serial numbers separated by commas wanted")
@@ -71,6 +86,8 @@ FIELDS: dict[str, Callable[[str], object]] = {
     "root_mib": _number,
     "kernel_arguments": _line,
     "cache_budget_mib": _number,
+    "mirrors": _mirrors,
+    "bandwidth_kib": _number_or_none,
     "base_image": _image,
     "images": _images,
 }

@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Base(DeclarativeBase):
@@ -59,6 +59,8 @@ class Node(Base):
     root_mib: Mapped[int] = mapped_column(default=VolumeSizes.root_mib)
     kernel_arguments: Mapped[str] = mapped_column(default=NodeDetails.kernel_arguments)
     cache_budget_mib: Mapped[int] = mapped_column(default=NodeDetails.cache_budget_mib)
+    mirrors: Mapped[list[str]] = mapped_column(default=list)
+    bandwidth_kib: Mapped[int] = mapped_column(default=NodeDetails.bandwidth_kib)
     base_image: Mapped[str] = mapped_column(String(64))
     images: Mapped[list[str]] = mapped_column(default=list)
     ssh_keys: Mapped[list[str]] = mapped_column(default=list)
@@ -112,6 +114,16 @@ class Image(Base):
     name: Mapped[str] = mapped_column(String(64), index=True)
     manifest: Mapped[str] = mapped_column(String(64))
     published: Mapped[float]
+
+
+class ImageUpdate(Base):
+    """The update that leads from one publication of an image to a later one: three manifests' digests."""
+
+    __tablename__ = "image_updates"
+
+    new: Mapped[str] = mapped_column(String(64), primary_key=True)
+    old: Mapped[str] = mapped_column(String(64), primary_key=True)
+    manifest: Mapped[str] = mapped_column(String(64))
 
 
 class SigningKey(Base):

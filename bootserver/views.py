@@ -55,6 +55,8 @@ def node_whole(node: Node) -> dict[str, Any]:
         "swap_mib": node.swap_mib,
         "root_mib": node.root_mib,
         "cache_budget_mib": node.cache_budget_mib,
+        "mirrors": node.mirrors,
+        "bandwidth_kib": node.bandwidth_kib,
         "kernel_arguments": node.kernel_arguments,
         "base_image": node.base_image,
         "images": node.images,

@@ -19,6 +19,9 @@ from host.server import ServerClient
 from hwdetect import media
 from hwdetect.media import Candidate
 from images.cache import Cache
+from images.documents import Documents
+from images.relatives import relatives_of
+from images.source import source_of
 from images.trust import ImageTrust, SignedImages
 from images.unpack import install
 from steps.read_configuration import configuration_of, trusted_root_of
@@ -147,7 +150,10 @@ class Images:
         http = http_of(configuration)
         with self._cache() as cache:
             signed = self._signed(ImageTrust(root, cache, configuration.key), http)
-            moved = install(signed.vouch(ref), target, http, cache, self._run)
+            image = signed.vouch(ref)
+            documents = Documents(cache, configuration.key)
+            relatives = relatives_of(image.name, image.sha256, http, documents)
+            moved = install(image, target, source_of(configuration), cache, relatives=relatives)
         self._events.tell(
             "transfer", image=ref.name, network_bytes=moved.network_bytes, cache_bytes=moved.cache_bytes
         )

@@ -1,8 +1,8 @@
 """HTTP, for everything that crosses the network.
 
-Every request has a time limit for connecting and for each pause in the answer. Replies are read within
-a bound that the caller states. Nothing is retried here unless the caller asks for it, which is right only
-for what cannot change: one lost packet in the middle of an image must not throw the whole step back.
+Every request has a time limit for connecting, for each pause in the answer, and for one that drips
+(http_lines.py). Replies are read within a bound that the caller states. Nothing is retried here unless the
+caller asks for it, which is right only for what cannot change.
 
 https trusts one authority, the deployment's own, and no other: not those of this system, and none at all
 where none is given. Chain and name are verified always. The dates of certificates are judged by this
@@ -13,32 +13,34 @@ which the time is learnt. Versions and ciphers are those that the TLS library fi
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import MaxRetryError
+from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.util import Retry
 
+from host.http_lines import USUAL, HttpTimeouts, Line, pools
+from host.http_trust import context, reason, refused_certificate
 from wire.errors import ConfigurationError, TransientError, TrustError, VerificationError
 from wire.nodeconf import EnrolmentConfiguration, NodeConfiguration
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 30.0
+# Read at a time at most; what came so far is never lost with what does not come.
+PIECE_BYTES = 64 * 1024
 
-# X509_V_FLAG_NO_CHECK_TIME of OpenSSL (x509_vfy.h, since 1.1.0), for which Python has no name.
-_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _DATE_CODES = (9, 10)
 _DATE_HINT = "Renew it at the server: bootserver tls renew. If the server's clock is wrong, set it first."
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)")
 
 ONCE = Retry(total=0)
 # Pauses of 0, 1, 2, 4 and 8 seconds, each with up to a second of jitter.
@@ -85,14 +87,6 @@ class Dates(StrEnum):
     POSTPONED = "postponed"
 
 
-@dataclass(frozen=True)
-class HttpTimeouts:
-    """Seconds to connect, and seconds of silence within an answer."""
-
-    connect: float = CONNECT_SECONDS
-    silence: float = SILENCE_SECONDS
-
-
 class _Session(requests.Session):
     """Takes a redirection for an answer like others: requests would read its body without any bound."""
 
@@ -108,7 +102,7 @@ class HttpClient:
         base_url: str,
         *,
         proxy: str = "",
-        timeouts: HttpTimeouts = HttpTimeouts(),
+        timeouts: HttpTimeouts = USUAL,
         authority: str = "",
         dates: Dates = Dates.JUDGED,
     ) -> None:
@@ -120,7 +114,12 @@ class HttpClient:
         self._session.trust_env = False
         # A compressed answer of the size allowed may unfold to a thousand times that in memory.
         self._session.headers["Accept-Encoding"] = "identity"
-        self._session.mount("https://", _Pinned(_context(authority, dates)))
+        self._line = Line()
+        for scheme in ("http://", "https://"):
+            self._session.mount(
+                scheme,
+                _Pinned(context(authority, judge_dates=dates is Dates.JUDGED), pools(self._line, timeouts)),
+            )
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
 
@@ -140,7 +139,7 @@ class HttpClient:
             )
             with answer:
                 self._check(answer, url)
-                return _bounded(answer, limit, url)
+                return b"".join(_pieces(answer, limit, url))
 
     def get(self, path: str, *, limit: int, retry: Retry = ONCE) -> bytes:
         """Return the body at `path`, at most `limit` bytes.
@@ -152,20 +151,39 @@ class HttpClient:
             try:
                 return self._get_once(path, limit)
             except ServerUnreachable as error:
-                try:
-                    retry = retry.increment("GET", path, error=error)
-                except MaxRetryError:
-                    raise error from None
-                log.warning("asking again: %s", error)
+                retry = again(retry, error)
                 retry.sleep()
+
+    def resume(self, path: str, body: io.BytesIO, *, limit: int, on_piece: Callable[[int], None]) -> None:
+        """Append to `body` what it lacks of what is at `path`, at most `limit` bytes together.
+
+        What came stays in `body` where this raises, so the next try goes on there; a server that knows
+        no ranges begins anew. `on_piece` is told the length of each piece and may raise to give up.
+        Raises ServerUnreachable, ServerUntrusted, NotAtServer, AnswerTooLong.
+        """
+        url = self.base_url + path
+        start = body.tell()
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with self._asking(url), self._answer(url, headers) as answer:
+            self._check_place(answer, url, body)
+            for piece in _pieces(answer, limit - body.tell(), url):
+                body.write(piece)
+                on_piece(len(piece))
+
+    def abort(self) -> None:
+        """End, from another thread, what this client does now. It is of no use afterwards."""
+        self._line.cut()
 
     def _get_once(self, path: str, limit: int) -> bytes:
         url = self.base_url + path
-        with self._asking(url):
-            answer = self._session.get(url, timeout=self._timeout, stream=True, allow_redirects=False)
-            with answer:
-                self._check(answer, url)
-                return _bounded(answer, limit, url)
+        with self._asking(url), self._answer(url, {}) as answer:
+            self._check(answer, url)
+            return b"".join(_pieces(answer, limit, url))
+
+    def _answer(self, url: str, headers: dict[str, str]) -> requests.Response:
+        return self._session.get(
+            url, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False
+        )
 
     @contextmanager
     def _asking(self, url: str) -> Iterator[None]:
@@ -176,17 +194,28 @@ class HttpClient:
             seconds = self._timeout[0] if isinstance(error, requests.ConnectTimeout) else self._timeout[1]
             raise ServerUnreachable(f"waited {seconds:.0f} s {kind} of {url}") from None
         except requests.exceptions.SSLError as error:
-            refused = _refused_certificate(error)
+            refused = refused_certificate(error)
             if refused is None:
-                raise ServerUnreachable(f"{url}: {_reason(error)}") from None
+                raise ServerUnreachable(f"{url}: {reason(error)}") from None
             raise _untrusted(url, refused) from None
         except requests.RequestException as error:
-            raise ServerUnreachable(f"{url}: {_reason(error)}") from None
+            raise ServerUnreachable(f"{url}: {reason(error)}") from None
 
-    def _check(self, answer: requests.Response, url: str) -> None:
+    def _check_place(self, answer: requests.Response, url: str, body: io.BytesIO) -> None:
+        """Empty `body` where the answer does not go on at its end. Raises as _check does."""
+        start = body.tell()
+        goes_on = start > 0 and answer.status_code == 206
+        if (goes_on and _first_byte(answer) != start) or answer.status_code in (200, 416):
+            body.seek(0)
+            body.truncate()
+        if goes_on and not body.tell():
+            raise ServerUnreachable(f"{url} answered with another range than bytes {start} onwards")
+        self._check(answer, url, 206 if goes_on else 200)
+
+    def _check(self, answer: requests.Response, url: str, status: int = 200) -> None:
         if answer.status_code == 404:
             raise NotAtServer(url)
-        if answer.status_code != 200:
+        if answer.status_code != status:
             raise ServerUnreachable(f"{url} answered with status {answer.status_code}")
         encoding = answer.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
@@ -195,29 +224,48 @@ class HttpClient:
             )
 
 
+def again(retry: Retry, error: ServerUnreachable) -> Retry:
+    """Return what is left of the patience after a try that ended in `error`; raises that if none is."""
+    try:
+        left = retry.increment("GET", error=error)
+    except MaxRetryError:
+        raise error from None
+    log.warning("asking again: %s", error)
+    return left
+
+
 def http_of(
-    configuration: NodeConfiguration | EnrolmentConfiguration, dates: Dates = Dates.JUDGED
+    configuration: NodeConfiguration | EnrolmentConfiguration,
+    dates: Dates = Dates.JUDGED,
+    base_url: str = "",
 ) -> HttpClient:
-    """Return the way to a node's server as its medium says."""
+    """Return the way to a node's server as its medium says, or the same way to `base_url`."""
     return HttpClient(
-        configuration.server, proxy=configuration.proxy, authority=configuration.authority, dates=dates
+        base_url or configuration.server,
+        proxy=configuration.proxy,
+        authority=configuration.authority,
+        dates=dates,
     )
 
 
 class _Pinned(HTTPAdapter):
     """Connections that are made with one context, which nothing here widens."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, pools: dict[str, Any]) -> None:
         self._context = context
+        self._pools = pools
         super().__init__()
 
     def init_poolmanager(self, *words: Any, **options: Any) -> None:
         """Let direct connections use the context."""
         super().init_poolmanager(*words, ssl_context=self._context, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *words: Any, **options: Any) -> Any:
         """Let connections through a proxy's tunnel use it too."""
-        return super().proxy_manager_for(*words, ssl_context=self._context, **options)
+        manager = super().proxy_manager_for(*words, ssl_context=self._context, **options)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Add no other authorities: requests would load its own bundle into the context."""
@@ -225,49 +273,26 @@ class _Pinned(HTTPAdapter):
         conn.ca_certs = conn.ca_cert_dir = None
 
 
-def _context(authority: str, dates: Dates) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
-    if dates is Dates.POSTPONED:
-        context.verify_flags |= _NO_CHECK_TIME
-    if authority:
-        context.load_verify_locations(cadata=authority)
-    return context
-
-
-def _refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause
-    return None
-
-
 def _untrusted(url: str, error: ssl.SSLCertVerificationError) -> ServerUntrusted:
     hint = _DATE_HINT if error.verify_code in _DATE_CODES else None
     return ServerUntrusted(f"{url}: {error.verify_message}", hint=hint)
 
 
-def _bounded(answer: requests.Response, limit: int, url: str) -> bytes:
-    parts, size = [], 0
-    for part in answer.iter_content(256 * 1024):
-        size += len(part)
-        if size > limit:
-            raise AnswerTooLong(f"{url} sent more than the {limit} bytes allowed")
-        parts.append(part)
-    return b"".join(parts)
+def _pieces(answer: requests.Response, limit: int, url: str) -> Iterator[bytes]:
+    """Yield the body as it comes. Raises AnswerTooLong, and errors of requests."""
+    size = 0
+    try:
+        while piece := answer.raw.read1(PIECE_BYTES, decode_content=False):
+            size += len(piece)
+            if size > limit:
+                raise AnswerTooLong(f"{url} sent more than the {limit} bytes allowed")
+            yield piece
+    except ReadTimeoutError as error:
+        raise requests.ReadTimeout(error) from error
+    except HTTPError as error:
+        raise requests.ConnectionError(error) from error
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause: "Connection refused" rather than urllib3's whole story."""
-    *_, last = _causes(error)
-    return str(last) or type(last).__name__
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it, down to the first cause."""
-    cause: object = error
-    while isinstance(cause, BaseException):
-        yield cause
-        # urllib3 names the cause in one of these ways, through a proxy as an argument only.
-        inner = (cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args)
-        cause = next((found for found in inner if isinstance(found, BaseException)), None)
+def _first_byte(answer: requests.Response) -> int | None:
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from host.events import Events
 from host.files import read_regular, write_atomic
-from images.manifest import BLOB_BYTES, Blob, is_digest, sha256
+from images.manifest import MAXIMUM_BLOB_BYTES, Blob, is_digest, sha256
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Cache:
             return None
         path = self._path(digest)
         try:
-            data = read_regular(path, (size or BLOB_BYTES) + 1)
+            data = read_regular(path, (size or MAXIMUM_BLOB_BYTES) + 1)
         except FileNotFoundError:
             return None
         except OSError as error:

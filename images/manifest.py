@@ -1,8 +1,8 @@
-"""What an image consists of: layers of compressed tar archives, each cut into blobs named by their SHA-256.
+"""What an image consists of: an index in pieces, and packs of compressed data, each named by its SHA-256.
 
 The manifest's bytes are canonical JSON (keys sorted, no white space, ASCII), so one manifest has one
 digest, and that digest, which stands in signed metadata, vouches for every byte of the image.
-docs/images.md describes the format.
+docs/images.md describes the format; index.py what the pieces of the index say.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from wire.errors import VerificationError
 from wire.structure import MalformedMessage, structure, unstructure
 
-FORMAT = 1
-BLOB_BYTES = 4 * 1024 * 1024
-# A manifest is itself a blob, so this is the bound for both: room for some 40 000 blobs, 160 GiB.
-MAXIMUM_MANIFEST_BYTES = BLOB_BYTES
-MAXIMUM_LAYERS = 64
-MAXIMUM_UNPACKED_BYTES = 2**44
-COMPRESSION = "zstd"
+FORMAT = 2
+# What a node holds in memory of one blob, compressed, and of a pack or a piece of the index, unpacked.
+MAXIMUM_BLOB_BYTES = 16 * 1024 * 1024
+MAXIMUM_UNPACKED_BYTES = 16 * 1024 * 1024
+# A manifest is itself a blob: room for some 100 000 packs.
+MAXIMUM_MANIFEST_BYTES = MAXIMUM_BLOB_BYTES
+MAXIMUM_IMAGE_BYTES = 2**46
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -31,12 +32,20 @@ class MalformedManifest(VerificationError):
 
     code = "malformed-manifest"
     title = "An image's manifest is malformed"
-    hint = "Publish the image again at the server: bootserver image publish NAME FILE."
+    hint = "Publish the image again at the server: bootserver image publish NAME PATH."
+
+
+class ImageKind(StrEnum):
+    """What an image is: a tree of files, a whole disk, or what one tree has more than another (update.py)."""
+
+    TREE = "tree"
+    DISK = "disk"
+    UPDATE = "update"
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A piece of a layer: SHA-256 in hex, size in bytes."""
+    """A thing that is stored and fetched whole: SHA-256 in hex, size in bytes."""
 
     sha256: str
     size: int
@@ -55,41 +64,56 @@ class SignedImage:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One compressed tar archive. `unpacked_bytes` is the length of the tar stream."""
+class Pack:
+    """The data of several files one after another, or of several ranges of a disk: a zstd frame.
 
-    blobs: tuple[Blob, ...]
-    unpacked_bytes: int
-    compression: str = COMPRESSION
+    `data_bytes` is its length unpacked.
+    """
 
-    @property
-    def size(self) -> int:
-        """Compressed bytes."""
-        return sum(blob.size for blob in self.blobs)
+    blob: Blob
+    data_bytes: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of the index, a zstd frame of `index_bytes` unpacked, and the packs that it says the use of."""
+
+    blob: Blob
+    index_bytes: int
+    packs: tuple[Pack, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """An image; later layers are laid over earlier ones."""
+    """An image. `disk_bytes` is the size of the disk that was imaged, 0 for a tree."""
 
     name: str
-    layers: tuple[Layer, ...]
+    kind: ImageKind
+    pieces: tuple[Piece, ...]
+    disk_bytes: int = 0
     format: int = FORMAT
 
     @property
+    def packs(self) -> tuple[Pack, ...]:
+        """Every pack, in the order of the index."""
+        return tuple(pack for piece in self.pieces for pack in piece.packs)
+
+    @property
     def blobs(self) -> tuple[Blob, ...]:
-        """Every blob in the order of unpacking, one that occurs twice named twice."""
-        return tuple(blob for layer in self.layers for blob in layer.blobs)
+        """All to fetch besides the manifest, in the order of use; what is used twice comes twice."""
+        return tuple(
+            blob for piece in self.pieces for blob in (piece.blob, *(pack.blob for pack in piece.packs))
+        )
 
     @property
     def size(self) -> int:
-        """Compressed bytes of all layers."""
-        return sum(layer.size for layer in self.layers)
+        """Bytes to fetch besides the manifest."""
+        return sum(blob.size for blob in self.blobs)
 
     @property
-    def unpacked_bytes(self) -> int:
-        """Bytes of all tar streams."""
-        return sum(layer.unpacked_bytes for layer in self.layers)
+    def data_bytes(self) -> int:
+        """Bytes that are written, without metadata and holes."""
+        return sum(pack.data_bytes for pack in self.packs)
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
@@ -136,29 +160,28 @@ def parse(raw: bytes) -> Manifest:
 
 def check(manifest: Manifest) -> None:
     """Raise MalformedManifest where a value is out of bounds."""
+    name = manifest.name
     if manifest.format != FORMAT:
         raise MalformedManifest(f"format {manifest.format}, only {FORMAT} is known")
-    if not is_image_name(manifest.name):
-        raise MalformedManifest(
-            f"the name {manifest.name!r}: wanted are a-z 0-9 . _ - and at most 64 of them"
-        )
-    if not 1 <= len(manifest.layers) <= MAXIMUM_LAYERS:
-        raise MalformedManifest(
-            f"{manifest.name}: {len(manifest.layers)} layers, 1 to {MAXIMUM_LAYERS} wanted"
-        )
-    for number, layer in enumerate(manifest.layers, 1):
-        _check_layer(layer, f"{manifest.name}, layer {number}")
+    if not is_image_name(name):
+        raise MalformedManifest(f"the name {name!r}: wanted are a-z 0-9 . _ - and at most 64 of them")
+    if not manifest.pieces:
+        raise MalformedManifest(f"{name}: no index")
+    if (manifest.disk_bytes > 0) != (manifest.kind is ImageKind.DISK):
+        raise MalformedManifest(f"{name}: a {manifest.kind} of {manifest.disk_bytes} disk bytes")
+    for number, piece in enumerate(manifest.pieces, 1):
+        where = f"{name}, piece {number}"
+        _check_blob(piece.blob, piece.index_bytes, where)
+        for at, pack in enumerate(piece.packs, 1):
+            _check_blob(pack.blob, pack.data_bytes, f"{where}, pack {at}")
+    if max(manifest.data_bytes, manifest.disk_bytes) > MAXIMUM_IMAGE_BYTES:
+        raise MalformedManifest(f"{name}: more than {MAXIMUM_IMAGE_BYTES} bytes")
 
 
-def _check_layer(layer: Layer, where: str) -> None:
-    if layer.compression != COMPRESSION:
-        raise MalformedManifest(f"{where}: compression {layer.compression!r}, only {COMPRESSION} is known")
-    if not 0 <= layer.unpacked_bytes <= MAXIMUM_UNPACKED_BYTES:
-        raise MalformedManifest(f"{where}: {layer.unpacked_bytes} unpacked bytes")
-    if not layer.blobs:
-        raise MalformedManifest(f"{where}: no blobs")
-    for number, blob in enumerate(layer.blobs, 1):
-        if not is_digest(blob.sha256):
-            raise MalformedManifest(f"{where}, blob {number}: not a SHA-256 in lower-case hex")
-        if not 1 <= blob.size <= BLOB_BYTES:
-            raise MalformedManifest(f"{where}, blob {number}: {blob.size} bytes, 1 to {BLOB_BYTES} wanted")
+def _check_blob(blob: Blob, unpacked: int, where: str) -> None:
+    if not is_digest(blob.sha256):
+        raise MalformedManifest(f"{where}: not a SHA-256 in lower-case hex")
+    if not 1 <= blob.size <= MAXIMUM_BLOB_BYTES:
+        raise MalformedManifest(f"{where}: {blob.size} bytes, 1 to {MAXIMUM_BLOB_BYTES} wanted")
+    if not 1 <= unpacked <= MAXIMUM_UNPACKED_BYTES:
+        raise MalformedManifest(f"{where}: {unpacked} bytes unpacked, 1 to {MAXIMUM_UNPACKED_BYTES} wanted")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from host.files import write_atomic
@@ -23,6 +26,31 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextmanager
+    def held(self, *, alone: bool = False) -> Iterator[None]:
+        """Keep blobs from being removed for the length of a with block; `alone` is for who removes them.
+
+        Waits for as long as others hold it. Raises OSError.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(handle)
+
+    def remove_all_but(self, kept: Collection[str]) -> tuple[int, int]:
+        """Remove blobs that are not named; return how many, and their bytes. Within held(alone=True)."""
+        removed = size = 0
+        for digest in list(self.digests()):
+            if digest not in kept:
+                path = self.path(digest)
+                size += path.stat().st_size
+                path.unlink()
+                removed += 1
+        return removed, size
 
     def path(self, digest: str) -> Path:
         """Return where the blob is or would be. Raises ValueError for what is no digest."""

@@ -1,80 +1,67 @@
-"""From blobs to a tree: fetch and verify in one thread, zstd and tar in two processes, memory bounded.
+"""From blobs to a tree: blobs are fetched and verified ahead, unpacked and written by several threads.
 
-The programs are GNU tar and zstd. tar runs with the tree for its root (confined.py), strips leading
-slashes and refuses members with `..`; what a verified archive may do within the tree is the publisher's
-business.
+Everything is bounded: how many blobs are in memory (Supply's bound, and `_WRITERS` packs more), and how long
+each is, compressed and not, which the signed manifest says. The threads are of use because Python gives up
+its lock in hashing, in zstd and in the kernel.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
-from collections.abc import Callable, Collection, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from host.http import HttpClient
-from host.run import CommandFailed, Runner
+from host.files import read_regular
+from images import index, zstd_frame
 from images.cache import Cache
-from images.confined import confined
-from images.fetch import HttpSource, Source, Supply, Transfer
-from images.manifest import Layer, Manifest, SignedImage
-from wire.errors import ConfigurationError
+from images.fetch import Supply, Transfer, pins
+from images.manifest import ImageKind, Manifest, Pack, SignedImage
+from images.plan import OldTree, Plan, Relative, Taken, make_plan
+from images.progress import Progress, silent
+from images.rate import Rate
+from images.source import Source
+from images.walk import Walk
+from images.write import TargetFull, TreeWriter
+from wire.errors import VerificationError
 
-# (fraction 0..1 of the compressed bytes, what is being done)
-Progress = Callable[[float | None, str], None]
-
-# A dying disk may take minutes over a single write, but not for ever.
-LAYER_SECONDS = 4 * 3600.0
-# In a process of its own: tar would put a third one between us and it, which copies 10 KiB at a time.
-# The memory is zstd's own bound, stated: the smallest node has 512 MiB.
-_ZSTD = ("zstd", "--decompress", "--stdout", "--memory=128MiB")
-_TAR = (
-    "tar",
-    "--extract",
-    "--file=-",
-    "--numeric-owner",
-    "--same-owner",
-    "--preserve-permissions",
-    "--xattrs",
-    "--xattrs-include=*",
-    "--acls",
-    # A layer that has lib/ over one where lib is a link to usr/lib must not replace the link.
-    "--keep-directory-symlink",
-    # The clock of a machine with an empty battery is in the past of every file.
-    "--warning=no-timestamp",
-    "--directory=/",
-)
-_ENOSPC = "No space left on device"
+_WRITERS = 2
 _MIB = 1024 * 1024
 
 
-class TargetFull(ConfigurationError):
-    """The image does not fit where it is unpacked."""
-
-    code = "target-full"
-    title = "The image does not fit"
-    hint = "Give the volume more room in the node's configuration, or publish a smaller image."
+log = logging.getLogger(__name__)
+# Writes what it wants of a pack's data.
+Task = Callable[[memoryview], None]
 
 
-def silent(_fraction: float | None, _text: str) -> None:
-    """Report progress to nobody."""
+class NotATree(VerificationError):
+    """A whole-disk image where a tree of files is wanted."""
+
+    code = "not-a-tree"
+    title = "The image is a whole disk, not a tree of files"
+    hint = "Name an image of the right kind: bootserver image list."
 
 
 def install(
     signed: SignedImage,
     target: Path,
-    http: HttpClient,
+    source: Source,
     cache: Cache,
-    run: Runner,
     on_progress: Progress = silent,
+    relatives: Sequence[Relative] = (),
 ) -> Transfer:
-    """Unpack a signed image into the existing folder `target`.
+    """Unpack a signed image into the empty folder `target`.
 
     Raises what unpack() raises, and MalformedManifest.
     """
-    source = HttpSource(http)
     manifest, transfer = load_manifest(signed, source, cache)
-    return transfer + unpack(manifest, target, source, cache, run, on_progress)
+    return transfer + unpack(manifest, target, source, cache, on_progress, relatives=relatives)
 
 
 def load_manifest(signed: SignedImage, source: Source, cache: Cache) -> tuple[Manifest, Transfer]:
@@ -83,61 +70,132 @@ def load_manifest(signed: SignedImage, source: Source, cache: Cache) -> tuple[Ma
         return supply.manifest(signed), supply.transfer
 
 
-def pins(manifests: Iterable[Manifest]) -> frozenset[str]:
-    """Return the digests that the cache must not evict while these images are brought in."""
-    return frozenset(
-        digest
-        for manifest in manifests
-        for digest in (manifest.digest, *(blob.sha256 for blob in manifest.blobs))
-    )
-
-
 def unpack(
     manifest: Manifest,
     target: Path,
     source: Source,
     cache: Cache,
-    run: Runner,
     on_progress: Progress = silent,
     keep: Collection[str] = (),
+    relatives: Sequence[Relative] = (),
+    tree: OldTree | None = None,
 ) -> Transfer:
-    """Lay the image's layers, in order, into the existing folder `target`; `keep` as pins() gives.
+    """Make the image's tree in the empty folder `target`; `keep` as pins() gives.
 
+    What `relatives` or an older `tree` have of it already is not fetched.
     Nothing is synced. Where it raises, the tree is half made and has to be emptied (see tree.empty).
-    Raises TargetFull, CorruptImage, NotAtServer, ServerUnreachable, CommandFailed, CommandTimedOut.
+    Raises NotATree, TargetFull, CannotWrite, CorruptImage, MalformedManifest, NotAtServer, ServerUnreachable.
     """
+    if manifest.kind is not ImageKind.TREE:
+        raise NotATree(manifest.name)
     _check_room(manifest, target)
     keep = pins([manifest]) | frozenset(keep)
-    done = 0
-    with Supply(source, cache, keep) as supply:
-        for layer in manifest.layers:
-
-            def fed(size: int) -> None:
-                nonlocal done
-                done += size
-                on_progress(done / manifest.size, f"{done // _MIB} of {manifest.size // _MIB} MiB")
-
-            _unpack_layer(layer, target, supply, run, fed)
-        # Leaving the with block waits for the dongle, so the figures are read after it.
+    with Supply(source, cache, keep) as supply, closing(TreeWriter(target)) as writer:
+        plan = make_plan(manifest, supply, cache, relatives, tree)
+        _Unpacking(plan, supply, writer, on_progress).run(tree)
+    # Leaving the with block waits for the dongle, so the figures are read after it.
     return supply.transfer
 
 
-def _unpack_layer(
-    layer: Layer, target: Path, supply: Supply, run: Runner, fed: Callable[[int], None]
-) -> None:
-    try:
+class _Unpacking:
+    """One image on its way from blobs to entries."""
+
+    def __init__(self, plan: Plan, supply: Supply, writer: TreeWriter, on_progress: Progress) -> None:
+        self._plan = plan
+        self._supply = supply
+        self._writer = writer
+        self._on_progress = on_progress
+        self._rate = Rate(sum(blob.size for blob in plan.blobs))
+        # None waits: what is ahead is the supply's business, and compressed.
+        self._room = threading.Semaphore(_WRITERS)
+        self._wrong: list[Taken] = []
+
+    def run(self, tree: OldTree | None) -> None:
         with (
-            closing(supply.ahead(layer.blobs)) as contents,
-            confined(_TAR, target) as tar_in_target,
-            run.feeding(_ZSTD, tar_in_target, timeout=LAYER_SECONDS) as tar,
+            ThreadPoolExecutor(_WRITERS, "write") as pool,
+            closing(self._supply.ahead(self._plan.blobs)) as contents,
         ):
-            for data in contents:
-                tar.write(data)
-                fed(len(data))
-    except CommandFailed as error:
-        if _ENOSPC in error.stderr or _free_bytes(target) < _MIB:
-            raise TargetFull(f"no space left in {target}") from None
-        raise
+            writing = _Running()
+            for pack, task in chain(self._own(), self._taken()):
+                self._room.acquire()
+                writing.add(pool.submit(self._unpacked, next(contents), pack, task))
+                self._rate.add(pack.blob.size)
+                self._on_progress(self._rate.estimate().fraction, str(self._rate.estimate()))
+            writing.wait()
+        if tree is not None:
+            self._from_tree(tree)
+        self._make_up()
+        self._writer.finish()
+
+    def _own(self) -> Iterator[tuple[Pack, Task]]:
+        """Make what has no data, and yield the packs that are used whole."""
+        walk, number = Walk(), 0
+        for piece, raw in zip(self._plan.manifest.pieces, self._plan.index, strict=True):
+            found = index.read(raw, piece)
+            walk.judge(found)
+            self._writer.frame(found.frame)
+            for pack, segments in zip(piece.packs, found.packs, strict=True):
+                if number not in self._plan.without:
+                    yield pack, partial(self._writer.segments, segments)
+                number += 1
+        walk.end()
+
+    def _taken(self) -> Iterator[tuple[Pack, Task]]:
+        """Yield the packs that some files are taken from."""
+        for pack, taken in self._plan.taken.items():
+            yield pack, partial(self._write_some, taken)
+
+    def _unpacked(self, compressed: bytes, pack: Pack, task: Task) -> None:
+        try:
+            task(memoryview(zstd_frame.unpack(compressed, pack.data_bytes)))
+        finally:
+            self._room.release()
+
+    def _write_some(self, taken: Iterable[Taken], data: memoryview) -> None:
+        for each in taken:
+            self._write_checked(each, data[each.offset : each.offset + each.segment.length])
+
+    def _from_tree(self, tree: OldTree) -> None:
+        for each in self._plan.from_tree:
+            entry = each.segment.entry
+            try:
+                content = read_regular(tree.folder / entry.path, entry.size + 1)
+            except OSError:
+                content = b""
+            self._write_checked(each, memoryview(content))
+
+    def _write_checked(self, taken: Taken, content: memoryview) -> None:
+        if hashlib.sha256(content).hexdigest() == taken.segment.entry.sha256:
+            self._writer.segments([taken.segment], content)
+        else:
+            log.info("%s is not what the image has; taken from its own pack", taken.segment.entry.path)
+            self._wrong.append(taken)
+
+    def _make_up(self) -> None:
+        """Fetch what was not where it was expected."""
+        for taken in self._wrong:
+            compressed = self._supply.blob(taken.own.blob)
+            data = memoryview(zstd_frame.unpack(compressed, taken.own.data_bytes))
+            own = data[taken.own_offset : taken.own_offset + taken.segment.length]
+            self._writer.segments([taken.segment], own)
+
+
+class _Running:
+    """Tasks under way; the first that fails is told as soon as somebody looks."""
+
+    def __init__(self) -> None:
+        self._futures: list[Future[None]] = []
+
+    def add(self, future: Future[None]) -> None:
+        for each in self._futures:
+            if each.done():
+                each.result()
+        self._futures = [each for each in self._futures if not each.done()]
+        self._futures.append(future)
+
+    def wait(self) -> None:
+        for each in self._futures:
+            each.result()
 
 
 def prefetch(
@@ -146,34 +204,30 @@ def prefetch(
     cache: Cache,
     on_progress: Progress = silent,
     keep: Collection[str] = (),
+    relatives: Sequence[Relative] = (),
 ) -> Transfer:
-    """Bring the image's blobs into the cache, for later; ends early where the cache takes no more.
+    """Bring what unpack() will need into the cache, for later; ends early where the cache takes no more.
 
     In the Transfer, bytes that were in the cache already are counted without being read.
-    Raises CorruptImage, NotAtServer, ServerUnreachable.
+    Raises CorruptImage, MalformedManifest, NotAtServer, ServerUnreachable.
     """
     keep = pins([manifest]) | frozenset(keep)
-    done = 0
     with Supply(source, cache, keep) as supply:
-        for blob in manifest.blobs:
-            if supply.refused:
-                break
-            supply.bring(blob)
-            done += blob.size
-            on_progress(done / manifest.size, f"{manifest.name} into the cache")
+        if supply.refused:
+            return supply.transfer
+        plan = make_plan(manifest, supply, cache, relatives)
+        rate = Rate(sum(blob.size for blob in plan.blobs))
+        for blob in supply.bring_all(plan.blobs):
+            rate.add(blob.size)
+            on_progress(rate.estimate().fraction, f"{manifest.name} into the cache, {rate.estimate()}")
     return supply.transfer
 
 
 def _check_room(manifest: Manifest, target: Path) -> None:
-    """Refuse before anything is written what cannot fit: a tar stream is seldom larger than its tree."""
-    wanted = max(layer.unpacked_bytes for layer in manifest.layers)
-    free = _free_bytes(target)
+    """Refuse before anything is written what cannot fit."""
+    room = os.statvfs(target)
+    wanted, free = manifest.data_bytes, room.f_bavail * room.f_frsize
     if wanted > free:
         raise TargetFull(
             f"{manifest.name} needs {wanted // _MIB} MiB in {target}, {free // _MIB} MiB are free"
         )
-
-
-def _free_bytes(target: Path) -> int:
-    room = os.statvfs(target)
-    return room.f_bavail * room.f_frsize

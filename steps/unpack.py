@@ -10,6 +10,7 @@ after everything else is on the disk.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from host.files import write_atomic
@@ -18,10 +19,15 @@ from host.run import CommandFailed, Runner
 from host.target import read_installed, target, target_read_only
 from images import tree
 from images.cache import Cache
-from images.fetch import HttpSource, Source, Transfer
+from images.documents import Documents
+from images.fetch import Transfer, pins
 from images.manifest import Manifest
+from images.plan import Relative
+from images.progress import Progress
+from images.relatives import relatives_of
+from images.source import Source, source_of
 from images.trust import SignedImages
-from images.unpack import Progress, load_manifest, pins, prefetch, unpack
+from images.unpack import load_manifest, prefetch, unpack
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.errors import BootError
 from wire.messages import NodeDetails
@@ -56,7 +62,7 @@ class Unpack(Step):
         details = context.facts[NodeDetails]
         cache = context.facts[Cache]
         cache.budget_bytes = details.cache_budget_mib * _MIB
-        source = HttpSource(http_of(context.facts[NodeConfiguration]))
+        source = source_of(context.facts[NodeConfiguration], details)
         signed = context.facts[SignedImages]
         base, transfer = load_manifest(signed.vouch(details.base_image), source, cache)
         later = _manifests(context, source, cache)
@@ -64,7 +70,8 @@ class Unpack(Step):
         progress = _Shares(context.progress, base.size + sum(manifest.size for manifest in later))
         with target(context.host.run) as root:
             _make_empty(context, root)
-            transfer += unpack(base, root, source, cache, context.host.run, progress.next(base.size), keep)
+            relatives = _relatives(context, base)
+            transfer += unpack(base, root, source, cache, progress.next(base.size), keep, relatives)
             _tell(context, base.name, transfer)
             context.progress(None, "writing it out to the disk")
             context.host.run(["sync", "--file-system", root, root / "boot"], timeout=SYNC_SECONDS)
@@ -72,9 +79,17 @@ class Unpack(Step):
         for manifest, before in later.items():
             share = progress.next(manifest.size)
             try:
-                _tell(context, manifest.name, before + prefetch(manifest, source, cache, share, keep))
+                relatives = _relatives(context, manifest)
+                moved = prefetch(manifest, source, cache, share, keep, relatives)
+                _tell(context, manifest.name, before + moved)
             except BootError as error:
                 _tell_failed(context, manifest.name, error)
+
+
+def _relatives(context: Context, manifest: Manifest) -> Sequence[Relative]:
+    configuration = context.facts[NodeConfiguration]
+    documents = Documents(context.facts[Cache], configuration.key)
+    return relatives_of(manifest.name, manifest.digest, http_of(configuration), documents)
 
 
 def _make_empty(context: Context, root: Path) -> None:

@@ -6,8 +6,18 @@ An absent text is "".
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+MAXIMUM_MIRRORS = 16
+# No user, password, query or fragment: it is shown to people and a path is appended to it.
+_MIRROR = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*")
+
+
+def is_mirror(text: str) -> bool:
+    """Say whether the text may be a mirror's base URL: http or https, without a slash at its end."""
+    return len(text) <= 200 and _MIRROR.fullmatch(text) is not None
 
 
 class TargetState(StrEnum):
@@ -71,7 +81,9 @@ class NodeDetails:
     """The node's configuration as the server keeps it: the reply to BootGetNodeDetails.
 
     `run_id` names one (re)installation and changes whenever an operator asks for another one.
-    `generation` grows with every change of the configuration.
+    `generation` grows with every change of the configuration. `mirrors` are base URLs of servers that
+    have images too, asked before the server itself; `bandwidth_kib` bounds what is fetched of images, in
+    KiB per second, 0 for no bound.
     """
 
     node_id: int
@@ -87,3 +99,12 @@ class NodeDetails:
     volumes: VolumeSizes = VolumeSizes()
     kernel_arguments: str = "console=tty0 console=ttyS0,115200"
     cache_budget_mib: int = 2048
+    mirrors: tuple[str, ...] = ()
+    bandwidth_kib: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be a mirror or a bound, whoever says it. Raises ValueError."""
+        if len(self.mirrors) > MAXIMUM_MIRRORS or not all(map(is_mirror, self.mirrors)):
+            raise ValueError(f"mirrors: at most {MAXIMUM_MIRRORS} base URLs, http or https, wanted")
+        if self.bandwidth_kib < 0:
+            raise ValueError("bandwidth_kib: 0 or more wanted")

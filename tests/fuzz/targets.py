@@ -22,7 +22,7 @@ from host.journal import Journal
 from host.refusals import PAUSE_SECONDS, Refusals
 from images.cache import Cache
 from images.documents import Document, Documents
-from images.manifest import Blob, Layer, MalformedManifest, Manifest, parse, sha256
+from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, parse, sha256
 from wire import nodeconf, xmlrpc
 from wire.canonical import canonical
 from wire.handoff import load_handoff
@@ -186,7 +186,8 @@ _SLIVERS = {
     ],
     "services": [{"name": "s", "unit": "[Service]\nExecStart=/bin/true\n"}],
 }
-_MANIFEST = Manifest("base", (Layer((Blob("b" * 64, 5), Blob("c" * 64, 6)), 100),))
+_PIECE = Piece(Blob("b" * 64, 5), 10, (Pack(Blob("c" * 64, 6), 5),))
+_MANIFEST = Manifest("base", ImageKind.TREE, (_PIECE,))
 _JOURNAL = [
     {"kind": "start", "step": "unpack", "run": "r"},
     {"kind": "authentication-refused", "boot": "boot1", "uptime": 1.5},

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from images.make import make_image
+from images.manifest import Manifest
+from images.sources.folder import FolderSource
 from images.store import BlobStore
 from tests.host import loopback
 
@@ -49,6 +52,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         self.server.served.append(digest)
 
+    def handle(self) -> None:
+        # Who has what it wants, or is killed, may go at any moment.
+        with suppress(ConnectionError):
+            super().handle()
+
     def log_message(self, *_args: object) -> None:
         """Say nothing."""
 
@@ -72,6 +80,11 @@ def ext4(folder: Path, mib: int, *, options: str = "loop"):
         yield where
     finally:
         subprocess.run(["umount", str(where)], check=True)
+
+
+def publish_tree(name: str, tree: Path, store: BlobStore) -> Manifest:
+    """Make an image of a folder."""
+    return make_image(name, FolderSource(tree), store)
 
 
 def make_tree(root: Path, *, random_mib: int = 0) -> Path:

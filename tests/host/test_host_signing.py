@@ -11,10 +11,9 @@ from bootserver.periods import DAY
 from bootserver.signing import Signing
 from host.events import Events
 from host.http import HttpClient, NotAtServer
-from host.run import Runner
 from hwdetect.media import Candidate
 from images.cache import Cache
-from images.fetch import CorruptImage
+from images.source import CorruptImage, HttpSource
 from images.trust import ImageTrust
 from images.trust_errors import ImageNotSigned, MetadataExpired
 from images.unpack import install
@@ -95,7 +94,7 @@ def test_from_the_archive_to_the_tree(site, server, tmp_path):
     signed = site.trust(site.root()).refresh(http, time.time())
     (tmp_path / "target").mkdir()
     cache = Cache(site.dongle, Events("test"))
-    install(signed.vouch(site.ref), tmp_path / "target", http, cache, Runner())
+    install(signed.vouch(site.ref), tmp_path / "target", HttpSource(HttpClient, server.nodes), cache)
     assert describe(tmp_path / "target") == describe(site.tree)
 
 
@@ -105,8 +104,9 @@ def test_a_damaged_manifest_at_the_server_is_refused(site, server, tmp_path):
     blob = site.folder / "blobs" / site.manifest[:2] / site.manifest
     blob.write_bytes(blob.read_bytes()[:-1] + b" ")
     (tmp_path / "target").mkdir()
+    source = HttpSource(HttpClient, server.nodes)
     with pytest.raises(CorruptImage):
-        install(signed.vouch(site.ref), tmp_path / "target", http, Cache(None, Events("test")), Runner())
+        install(signed.vouch(site.ref), tmp_path / "target", source, Cache(None, Events("test")))
 
 
 def test_another_publication_while_the_server_runs(site, server):

@@ -11,14 +11,13 @@ from host.options import Options
 from host.ports import Host
 from host.run import CommandFailed, Runner
 from images.cache import Cache
-from images.make import add_layers
 from images.manifest import SignedImage
 from images.store import BlobStore
 from images.trust import SignedImages
 from steps import unpack as module
 from steps.base import Context, Facts, Keeps
 from steps.unpack import UNPACKED, Unpack
-from tests.host.image_server import describe, ext4, make_archive, make_tree, serving
+from tests.host.image_server import describe, ext4, make_tree, publish_tree, serving
 from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration
 from wire.session import NodeKey
@@ -67,8 +66,7 @@ def machine(tmp_path, monkeypatch):
         tree = make_tree(tmp_path / name, random_mib=5)
         (tree / "boot").mkdir()
         (tree / "boot/vmlinuz").write_text(name)
-        archive = make_archive(tree, tmp_path / f"{name}.tar.zst")
-        manifests[name] = add_layers(name, [archive], store, Runner())
+        manifests[name] = publish_tree(name, tree, store)
 
     @contextmanager
     def target(run, *, for_chroot=False):

@@ -9,10 +9,10 @@ from bootserver.signing import Signing
 from host.events import Events
 from host.http import AnswerTooLong, NotAtServer, ServerUnreachable
 from images.cache import Cache
-from images.manifest import Blob, Layer, Manifest, sha256
 from images.trust import DOCUMENT, ImageTrust
 from images.trust_errors import MetadataMalformed
 from tests.unit.bootserver_deployment import Deployment
+from tests.unit.image_trees import manifest_of
 from wire.session import NodeKey
 from wire.trust import METADATA_PATH, TrustedRoot
 
@@ -70,7 +70,7 @@ class Site:
             self.signing(session, now).sign_again(("targets", "snapshot", "timestamp"))
 
     def publish(self, name="base", content=b"1", now=NOW):
-        manifest = Manifest(name, (Layer((Blob(sha256(content), len(content)),), 10),))
+        manifest = manifest_of(name, content)
         self.server.state.blobs.put(manifest.to_bytes())
         with self.server.state.database.write() as session:
             self.signing(session, now).publish(manifest)

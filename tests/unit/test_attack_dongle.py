@@ -19,13 +19,14 @@ from host.refusals import ALLOWED, PAUSE_SECONDS, Refusals
 from images.cache import Cache
 from images.documents import Document, Documents
 from images.fetch import Supply
-from images.manifest import Blob, Layer, MalformedManifest, Manifest, SignedImage, sha256
+from images.manifest import MalformedManifest, SignedImage, sha256
+from tests.unit.image_trees import manifest_of
 from wire.session import NodeKey
 
 KEY = NodeKey(b"k" * 32)
 BODY = {"hostname": "node1", "ssh_keys": ["ssh-ed25519 AAAA"], "n": 5}
 DATA = random.Random(7).randbytes(300)
-MANIFEST = Manifest("base", (Layer((Blob(sha256(DATA), len(DATA)),), 1),))
+MANIFEST = manifest_of("base", DATA)
 SIGNED = SignedImage("base", MANIFEST.digest, len(MANIFEST.to_bytes()))
 
 
@@ -34,7 +35,7 @@ class Server:
 
     blobs = {sha256(DATA): DATA, MANIFEST.digest: MANIFEST.to_bytes()}
 
-    def get(self, digest, limit):
+    def get(self, digest, limit, halt):
         return self.blobs[digest]
 
 

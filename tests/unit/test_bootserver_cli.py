@@ -5,10 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from bootserver import cli, cli_image, cli_media
+from bootserver import cli, cli_media
 from bootserver.tables import Node
 from host.run import Completed
-from images.manifest import Blob, Layer, Manifest
 from tests.unit.bootserver_deployment import Deployment, event
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFake operator@example.org"
@@ -92,6 +91,7 @@ def test_a_node_with_all_its_options(server, key_file):
         ),
         *("--ssh-key", key_file, "--min-memory", "900", "--min-disk", "8000", "--kernel-arguments", "quiet"),
         *("--base-image", "other", "--image", "sliver", "--image", "more"),
+        *("--mirror", "http://near", "--mirror", "http://far:8080", "--bandwidth", "900"),
     )
     assert (added["name"], added["boot_state"], len(added["run_id"])) == ("node1.example.org", "inst", 32)
     shown = server.cli_json("node", "show", "node1.example.org")
@@ -101,6 +101,7 @@ def test_a_node_with_all_its_options(server, key_file):
     assert (shown["memory_mib"], shown["disk_mib"]) == (900, 8000)
     assert shown["kernel_arguments"] == "quiet"
     assert (shown["base_image"], shown["images"]) == ("other", ["sliver", "more"])
+    assert (shown["mirrors"], shown["bandwidth_kib"]) == (["http://near", "http://far:8080"], 900)
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a_b", "a..b", "x" * 64, "a/b", "../a", "a b"])
@@ -128,6 +129,10 @@ def test_a_failed_add_leaves_no_node(server):
         ("images=a,b", "images", ["a", "b"]),
         ("images=", "images", []),
         ("kernel_arguments=a=b c", "kernel_arguments", "a=b c"),
+        ("mirrors=http://m:81/x/,https://[fe80::1]:8", "mirrors", ["http://m:81/x", "https://[fe80::1]:8"]),
+        ("mirrors=", "mirrors", []),
+        ("bandwidth_kib=500", "bandwidth_kib", 500),
+        ("bandwidth_kib=0", "bandwidth_kib", 0),
     ],
 )
 def test_fields_are_set(server, assignment, field, value):
@@ -144,6 +149,8 @@ def test_fields_are_set(server, assignment, field, value):
         *("name=x", "sealed_key=x", "run_id=x", "boot_state=boot"),
         *("root_mib=0", "root_mib=x", "root_mib=99999999999"),
         *("data_disks=", "base_image=../x", "images=a,B!", "kernel_arguments=a\nb"),
+        *("mirrors=ftp://m", "mirrors=http://u:p@m", "mirrors=http://m/?q", "mirrors=http://m, http://n"),
+        *("mirrors=" + ",".join(f"http://m{number}" for number in range(17)), "bandwidth_kib=-1"),
     ],
 )
 def test_what_cannot_be_set(server, assignment):
@@ -255,28 +262,78 @@ def test_a_medium_does_not_replace_a_device(server, runner):
     assert "cannot-write-medium" in server.cli("media", "key", "node1", "/dev/null", status=1)
 
 
-def test_publishing_tells_the_nodes_that_use_the_image(server, monkeypatch, tmp_path):
-    manifest = Manifest("base", (Layer((Blob("1" * 64, 5),), 10),))
+@pytest.fixture
+def tree(tmp_path):
+    """A folder to publish."""
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc/issue").write_text("first")
+    return tmp_path / "tree"
 
-    def add_layers(name, files, store, run):
-        store.put(manifest.to_bytes())
-        return manifest
 
-    monkeypatch.setattr(cli_image, "add_layers", add_layers)
-    (tmp_path / "f").write_bytes(b"x")
+def test_publishing_tells_the_nodes_that_use_the_image(server, tree):
     server.add()
     server.add("node2")
     server.set("node2", base_image="other")
     before = {name: server.node(name).generation for name in ("node1", "node2")}
-    printed = server.cli_json("image", "publish", "base", tmp_path / "f")
-    assert printed == {"name": "base", "manifest": manifest.digest, "bytes": 5, "new": True}
+    printed = server.cli_json("image", "publish", "base", tree)
+    assert (printed["name"], printed["new"]) == ("base", True)
     assert server.node("node1").generation == before["node1"] + 1
     assert server.node("node2").generation == before["node2"]
-    assert server.cli_json("image", "publish", "base", tmp_path / "f")["new"] is False
+    again = server.cli_json("image", "publish", "base", tree)
+    assert again == {**printed, "new": False}
     assert server.node("node1").generation == before["node1"] + 1
+
+
+def test_what_changes_from_one_publication_to_the_next(server, tree):
+    first = server.cli_json("image", "publish", "base", tree)
+    (tree / "etc/issue").write_text("second")
+    (tree / "etc/issue").chmod(0o600)
+    (tree / "etc/motd").write_text("x")
+    (tree / "etc").chmod(0o700)
+    second = server.cli_json("image", "publish", "base", tree)
+    found = server.cli_json("image", "diff", first["manifest"][:12], "base")
+    assert found["added"] == ["etc/motd"]
+    assert found["removed"] == []
+    assert found["changed"] == ["etc/issue"]
+    assert found["attributes"] == ["etc"]
+    assert found["bytes"] > 0
+    said = server.cli("image", "diff", second["manifest"], first["manifest"])
+    assert "- etc/motd\n* etc/issue\na etc\n" in said
+    assert "no-such-image" in server.cli("image", "diff", "base", "nothing", status=1)
+
+
+def test_updates_lead_from_the_publications_before(server, tree):
+    digests = []
+    for number in range(5):
+        (tree / "etc/issue").write_text(str(number))
+        digests.append(server.cli_json("image", "publish", "base", tree)["manifest"])
+    found = server.web.get(f"/images/updates/{digests[-1]}").json()
+    assert [row["old"] for row in found] == [digests[3], digests[2], digests[1]]
+    assert all(server.state.blobs.has(row["update"]) for row in found)
+    assert server.web.get("/images/updates/nonsense").json() == []
+
+
+def test_what_nothing_names_is_removed(server, tree):
+    server.state.blobs.put(b"left over")
+    digests = []
+    for number in range(3):
+        (tree / "etc/issue").write_text(str(number))
+        digests.append(server.cli_json("image", "publish", "base", tree)["manifest"])
+    server.cli("image", "publish", "sliver", tree)
+    before = set(server.state.blobs.digests())
+    would = server.cli_json("image", "gc", "--keep", "1", "--dry-run")
+    assert set(server.state.blobs.digests()) == before
+    assert server.cli_json("image", "gc", "--keep", "1") == would
+    after = set(server.state.blobs.digests())
+    assert digests[2] in after
+    assert not {digests[0], digests[1]} & after
+    assert len(after) == len(before) - would["blobs"]
+    assert [row["name"] for row in server.cli_json("image", "list")] == ["base", "sliver"]
+    assert server.web.get(f"/images/updates/{digests[2]}").json() == []
+    assert server.cli_json("image", "gc")["blobs"] == 0
 
 
 def test_images_are_listed_even_if_a_manifest_is_gone(server):
     rows = server.cli_json("image", "list")
-    assert [(row["name"], row["layers"]) for row in rows] == [("base", None), ("sliver", None)]
+    assert [(row["name"], row["kind"]) for row in rows] == [("base", None), ("sliver", None)]
     assert "damaged" in server.cli("image", "list")

@@ -13,12 +13,12 @@ from bootserver.periods import DAY, Periods
 from bootserver.rootkeys import load_root_keys, make_root_keys
 from bootserver.signing import ONLINE, Signing, StoredMetadataDamaged
 from bootserver.state import initialise
-from images.manifest import Blob, Layer, Manifest
 from tests.unit.bootserver_deployment import Deployment
+from tests.unit.image_trees import manifest_of
 from wire.pem import BadSigningKey
 from wire.sealing import MasterKey
 
-MANIFEST = Manifest("base", (Layer((Blob("1" * 64, 5),), 10),))
+MANIFEST = manifest_of("base")
 
 
 @pytest.fixture

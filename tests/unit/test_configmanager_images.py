@@ -37,7 +37,7 @@ class Node(Site):
     def cache(self):
         yield Cache(self.dongle, self.events)
 
-    def install(self, signed, *_):
+    def install(self, signed, *_, relatives):
         self.unpacked.append(signed.sha256)
         return Transfer()
 

@@ -1,47 +1,88 @@
-"""Where blobs come from and what is believed of them."""
+"""Where blobs come from, in which order and how far ahead, and what is believed of them."""
 
 import threading
+import time
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from itertools import count
 
 import pytest
 
 from host.events import Events
-from host.http import AnswerTooLong, NotAtServer
-from images import fetch
+from host.http import NotAtServer, ServerUnreachable
 from images.cache import Cache
-from images.fetch import CorruptImage, HttpSource, Supply, Transfer
-from images.manifest import Blob, Layer, MalformedManifest, Manifest, SignedImage, sha256
-from images.unpack import load_manifest, pins, prefetch
+from images.fetch import AHEAD, CONNECTIONS, STORING, CorruptImage, Supply, Transfer, pins
+from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, SignedImage, sha256
+from wire.errors import BootError
 
-CONTENTS = [b"%d" % number * 1000 for number in range(8)]
+CONTENTS = [b"%d" % number * 1000 for number in range(30)]
 BLOBS = tuple(Blob(sha256(data), len(data)) for data in CONTENTS)
-MANIFEST = Manifest("base", (Layer(BLOBS, 9000),))
+MANIFEST = Manifest(
+    "base", ImageKind.TREE, (Piece(BLOBS[0], 100, tuple(Pack(blob, 100) for blob in BLOBS[1:])),)
+)
+MOST = CONNECTIONS + AHEAD
+SOON = 10.0
 
 
 class Shelf:
-    """A source with a dictionary behind it, which counts."""
+    """A source with a dictionary behind it, which counts; `gates` hold single blobs back.
+
+    `given_up` has those that were asked for and ended by the signal to give up.
+    """
 
     def __init__(self, contents=CONTENTS):
         self.blobs = {sha256(data): data for data in contents}
         self.asked = []
+        self.gates = {}
+        self.given_up = []
 
-    def get(self, digest, limit):
+    def gate(self, blob):
+        return self.gates.setdefault(blob.sha256, threading.Event())
+
+    def get(self, digest, limit, halt):
         self.asked.append(digest)
+        gate = self.gates.get(digest)
+        try:
+            while gate is not None and not gate.is_set():
+                halt.pause(0.005)
+        except CancelledError:
+            self.given_up.append(digest)
+            raise
         return self.blobs[digest]
 
 
-class FakeHttp:
-    """An HttpClient that answers with one thing."""
+class Failing(Shelf):
+    """Some blobs are errors."""
 
-    base_url = "http://server"
+    def get(self, digest, limit, halt):
+        found = super().get(digest, limit, halt)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    def __init__(self, answer):
-        self.answer = answer
 
-    def get(self, path, *, limit, retry):
-        self.path, self.limit, self.retry = path, limit, retry
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+class Counted(bytes):
+    """Contents that know how many of them are in memory."""
+
+    alive = peak = 0
+    lock = threading.Lock()
+
+    def __new__(cls, data):
+        with Counted.lock:
+            Counted.alive += 1
+            Counted.peak = max(Counted.peak, Counted.alive)
+        return super().__new__(cls, data)
+
+    def __del__(self):
+        with Counted.lock:
+            Counted.alive -= 1
+
+
+class Fresh(Shelf):
+    """Makes each content anew, as a network does."""
+
+    def get(self, digest, limit, halt):
+        return Counted(super().get(digest, limit, halt))
 
 
 @pytest.fixture
@@ -49,25 +90,271 @@ def cache(tmp_path):
     return Cache(tmp_path, Events("test"))
 
 
-def test_a_blob_is_asked_for_by_its_digest_within_its_size():
-    http = FakeHttp(CONTENTS[1])
-    assert HttpSource(http).get(BLOBS[1].sha256, BLOBS[1].size) == CONTENTS[1]
-    assert http.path == f"/images/blobs/{BLOBS[1].sha256}"
-    assert http.limit == BLOBS[1].size
-    assert http.retry.total > 0
+@pytest.fixture
+def counted():
+    Counted.alive = Counted.peak = 0
+    return Counted
 
 
-@pytest.mark.parametrize("answer", [b"", b"wrong", CONTENTS[1][:-1], AnswerTooLong("more")])
-def test_what_the_server_sends_is_verified(answer):
-    with pytest.raises(CorruptImage) as caught:
-        HttpSource(FakeHttp(answer)).get(BLOBS[1].sha256, BLOBS[1].size)
-    assert caught.value.code == "corrupt-image"
-    assert "publish" in caught.value.advice.lower()
+@pytest.fixture(autouse=True)
+def no_thread_stays():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
 
 
-def test_a_manifest_that_lies_about_a_size_is_found_out(cache):
+def nowhere():
+    return Cache(None, Events("test"))
+
+
+def ended(stream):
+    with suppress(CancelledError):
+        next(stream)
+
+
+def until(condition):
+    give_up = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.002)
+
+
+def test_contents_come_in_order_though_the_first_comes_last():
+    shelf = Shelf()
+    shelf.gate(BLOBS[0])
+    with Supply(shelf, nowhere()) as supply:
+        stream = supply.ahead(BLOBS)
+        threading.Thread(
+            target=lambda: (until(lambda: len(shelf.asked) > 4), shelf.gate(BLOBS[0]).set())
+        ).start()
+        assert list(stream) == CONTENTS
+    assert sorted(shelf.asked) == sorted(blob.sha256 for blob in BLOBS), "each once"
+
+
+def test_as_they_come_does_not_wait_for_a_slow_one():
+    shelf = Shelf()
+    slow = shelf.gate(BLOBS[0])
+    found = {}
+    with Supply(shelf, nowhere()) as supply:
+        for blob, data in supply.as_they_come(BLOBS):
+            found[blob] = data
+            if len(found) == len(BLOBS) - 1:
+                assert BLOBS[0] not in found
+                slow.set()
+    assert found == dict(zip(BLOBS, CONTENTS, strict=True))
+
+
+@pytest.mark.parametrize("way", ["ahead", "as_they_come"])
+def test_several_are_fetched_at_once(way):
+    shelf = Shelf()
+    meeting = threading.Barrier(CONNECTIONS)
+    plain = shelf.get
+    shelf.get = lambda *words: (meeting.wait(SOON), plain(*words))[1]
+    with Supply(shelf, nowhere()) as supply:
+        assert len(list(getattr(supply, way)(BLOBS[: 2 * CONNECTIONS]))) == 2 * CONNECTIONS
+
+
+@pytest.mark.parametrize("way", ["ahead", "as_they_come"])
+def test_memory_is_bounded_while_the_consumer_is_slow(counted, way):
+    shelf = Fresh()
+    with Supply(shelf, nowhere()) as supply:
+        for _ in getattr(supply, way)(BLOBS):
+            time.sleep(0.003)
+        del _
+    assert CONNECTIONS < counted.peak <= MOST
+    assert counted.alive == 0
+
+
+def test_memory_is_bounded_while_the_dongle_is_slow(counted, cache, monkeypatch):
+    put = cache.put
+    monkeypatch.setattr(cache, "put", lambda *words: (time.sleep(0.005), put(*words))[1])
+    with Supply(Fresh(), cache) as supply:
+        for _ in supply.ahead(BLOBS):
+            pass
+    assert counted.peak <= MOST
+    assert all(cache.has(blob) for blob in BLOBS)
+
+
+def test_what_the_consumer_is_done_with_counts_until_the_dongle_has_it(counted, cache, monkeypatch):
+    """The first three come last, so that they wait for the dongle when later ones are there long since."""
+    shelf, put, may_store = Fresh(), cache.put, threading.Event()
+    first = {blob.sha256 for blob in BLOBS[:3]}
+    for blob in BLOBS[:3]:
+        shelf.gate(blob)
+
+    def slow(digest, *words):
+        assert digest not in first or may_store.wait(SOON)
+        return put(digest, *words)
+
+    def release():
+        until(lambda: all(cache.has(blob) for blob in BLOBS[3 : MOST - 1]))
+        for gate in shelf.gates.values():
+            gate.set()
+
+    monkeypatch.setattr(cache, "put", slow)
+    with Supply(shelf, cache) as supply:
+        stream = supply.ahead(BLOBS)
+        releaser = threading.Thread(target=release)
+        releaser.start()
+        for _ in range(4):
+            next(stream)
+        releaser.join(SOON)
+        time.sleep(0.05)
+        may_store.set()
+    assert counted.peak <= MOST
+
+
+def test_leaving_begins_no_more_storing(cache, monkeypatch):
+    shelf, may_store, stored = Shelf(), threading.Event(), []
+
+    def slow(digest, *_):
+        stored.append(digest)
+        return may_store.wait(SOON)
+
+    monkeypatch.setattr(cache, "put", slow)
+    with Supply(shelf, cache) as supply:
+        stream = supply.ahead(BLOBS)
+        next(stream)
+        # The fetching threads all have one that the storing thread has no room for.
+        until(lambda: len(shelf.asked) > STORING + 1)
+        time.sleep(0.05)
+        threading.Timer(0.05, may_store.set).start()
+    assert len(stored) == STORING
+
+
+def test_what_to_fetch_is_read_no_further_than_is_fetched():
+    read = []
+
+    def blobs():
+        for blob in BLOBS:
+            read.append(blob)
+            yield blob
+
+    with Supply(Shelf(), nowhere()) as supply:
+        stream = supply.ahead(blobs())
+        next(stream)
+        assert len(read) <= MOST
+        stream.close()
+
+
+def test_an_endless_list_is_left_without_waiting_for_it():
+    shelf = Shelf()
+    with Supply(shelf, nowhere()) as supply:
+        stream = supply.ahead(BLOBS[number % 30] for number in count())
+        next(stream)
+    assert len(shelf.asked) <= MOST
+
+
+@pytest.mark.parametrize("way", ["ahead", "as_they_come"])
+def test_an_error_ends_the_others_and_arrives_as_it_was(way):
+    shelf = Failing()
+    for blob in BLOBS[:3]:
+        # Only the signal to give up ends these.
+        shelf.gate(blob)
+    shelf.blobs[BLOBS[3].sha256] = CorruptImage("the fourth")
+    with Supply(shelf, nowhere()) as supply:
+        stream = getattr(supply, way)(BLOBS)
+        with pytest.raises(CorruptImage, match="the fourth"):
+            next(stream)
+        with pytest.raises(StopIteration):
+            next(stream)
+        assert len(shelf.asked) <= MOST
+
+
+def test_an_error_ends_the_others_while_the_consumer_is_busy():
+    shelf = Failing()
+    shelf.blobs[BLOBS[3].sha256] = NotAtServer("x")
+    for blob in BLOBS[1:4]:
+        shelf.gate(blob)
+    with Supply(shelf, nowhere()) as supply:
+        stream = supply.ahead(BLOBS[:4])
+        assert next(stream) == CONTENTS[0]
+        shelf.gate(BLOBS[3]).set()
+        until(lambda: len(shelf.given_up) == 2)
+        with pytest.raises(NotAtServer):
+            next(stream)
+
+
+def test_leaving_an_iterator_ends_what_it_began():
+    shelf = Shelf()
+    for blob in BLOBS[1:4]:
+        shelf.gate(blob)
+    with Supply(shelf, nowhere()) as supply:
+        stream = supply.ahead(BLOBS[:4])
+        next(stream)
+        stream.close()
+        until(lambda: len(shelf.given_up) == 3)
+
+
+def test_after_an_error_the_supply_is_of_use_still():
+    shelf = Failing()
+    shelf.blobs[BLOBS[3].sha256] = NotAtServer("x")
+    with Supply(shelf, nowhere()) as supply:
+        with pytest.raises(NotAtServer):
+            list(supply.ahead(BLOBS))
+        assert supply.blob(BLOBS[4]) == CONTENTS[4]
+        assert list(supply.ahead(BLOBS[4:9])) == CONTENTS[4:9]
+
+
+# With more than there are threads, and with so few that none waits for one.
+@pytest.mark.parametrize("number", [len(BLOBS), CONNECTIONS // 2])
+@pytest.mark.parametrize("error", [None, ServerUnreachable("x"), KeyboardInterrupt()])
+def test_leaving_ends_what_hangs(error, number):
+    shelf = Shelf()
+    for blob in BLOBS:
+        shelf.gate(blob)
+    begun = time.monotonic()
+
+    def leave():
+        with Supply(shelf, nowhere()) as supply:
+            for way in (supply.ahead, supply.as_they_come):
+                # Not closed by anybody.
+                stream = way(BLOBS[:number])
+                asker = threading.Thread(target=ended, args=(stream,))
+                asker.start()
+                askers.append(asker)
+            until(lambda: len(shelf.asked) >= CONNECTIONS)
+            if error is not None:
+                raise error
+
+    askers = []
+    if error is None:
+        leave()
+    else:
+        with pytest.raises(type(error)):
+            leave()
+    for asker in askers:
+        asker.join(SOON)
+        assert not asker.is_alive()
+    assert time.monotonic() - begun < SOON
+
+
+def test_an_error_of_what_names_the_blobs_is_the_consumers():
+    def blobs():
+        yield BLOBS[0]
+        raise MalformedManifest("broken")
+
+    with Supply(Shelf(), nowhere()) as supply, pytest.raises(MalformedManifest, match="broken"):
+        list(supply.ahead(blobs()))
+
+
+def test_single_blobs_may_be_asked_for_by_any_thread():
+    with Supply(Shelf(), nowhere()) as supply:
+        found = []
+        threads = [
+            threading.Thread(target=lambda blob=blob: found.append(supply.blob(blob))) for blob in BLOBS
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+    assert sorted(found) == sorted(CONTENTS)
+    assert supply.transfer.network_bytes == sum(blob.size for blob in BLOBS)
+
+
+def test_a_blob_of_another_size_than_signed_is_found_out():
     lying = Blob(BLOBS[0].sha256, BLOBS[0].size + 1)
-    with Supply(Shelf(), cache) as supply, pytest.raises(CorruptImage):
+    with Supply(Shelf(), nowhere()) as supply, pytest.raises(CorruptImage):
         supply.blob(lying)
 
 
@@ -83,7 +370,8 @@ def test_first_from_the_source_then_from_the_cache(cache):
 
 
 def test_a_damaged_copy_is_fetched_and_stored_again(cache):
-    prefetch(MANIFEST, Shelf(), cache)
+    with Supply(Shelf(), cache) as supply:
+        list(supply.ahead(BLOBS))
     (cache.folder / "blobs" / BLOBS[2].sha256).write_bytes(b"0" * BLOBS[2].size)
     shelf = Shelf()
     with Supply(shelf, cache) as supply:
@@ -92,84 +380,74 @@ def test_a_damaged_copy_is_fetched_and_stored_again(cache):
     assert cache.get(BLOBS[2].sha256) == CONTENTS[2]
 
 
-def test_reading_ahead_is_bounded(monkeypatch):
-    shelf = Shelf([b"%d" % number for number in range(100)])
-    blobs = [Blob(digest, len(data)) for digest, data in shelf.blobs.items()]
-    with Supply(shelf, Cache(None, Events("test"))) as supply:
-        stream = supply.ahead(blobs)
-        next(stream)
-        threading.Event().wait(0.1)
-        assert len(shelf.asked) <= fetch.AHEAD + 2
-        stream.close()
-    assert len(shelf.asked) <= fetch.AHEAD + 2
+def test_what_failed_in_the_storing_thread_is_not_lost(cache, monkeypatch):
+    def fault(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cache, "put", fault)
+    with Supply(Shelf(), cache) as supply, pytest.raises(ZeroDivisionError):
+        list(supply.ahead(BLOBS))
 
 
-def test_an_error_ahead_arrives_in_order():
-    shelf = Shelf(CONTENTS[:2])
-    with Supply(shelf, Cache(None, Events("test"))) as supply:
-        stream = supply.ahead(BLOBS)
-        assert [next(stream), next(stream)] == CONTENTS[:2]
-        with pytest.raises(KeyError):
-            next(stream)
-
-
-def test_prefetching_twice_fetches_once(cache):
+def test_bringing_twice_fetches_once(cache):
     shelf = Shelf()
-    assert prefetch(MANIFEST, shelf, cache) == Transfer(MANIFEST.size, 0)
-    assert prefetch(MANIFEST, shelf, cache) == Transfer(0, MANIFEST.size)
+    with Supply(shelf, cache) as supply:
+        assert set(supply.bring_all(BLOBS)) == set(BLOBS)
+    assert supply.transfer == Transfer(MANIFEST.size, 0)
+    with Supply(shelf, cache) as supply:
+        assert set(supply.bring_all(BLOBS)) == set(BLOBS)
+        supply.bring(BLOBS[0])
+    assert supply.transfer == Transfer(0, MANIFEST.size + BLOBS[0].size)
     assert len(shelf.asked) == len(BLOBS)
 
 
-def test_prefetching_ends_where_the_cache_takes_no_more(cache):
+def test_bringing_ends_where_the_cache_takes_no_more(cache):
     cache.budget_bytes = 2500
     shelf = Shelf()
-    prefetch(MANIFEST, shelf, cache)
+    with Supply(shelf, cache, pins([MANIFEST])) as supply:
+        list(supply.bring_all(BLOBS))
+        assert supply.refused
     assert len(shelf.asked) < len(BLOBS)
     shelf = Shelf()
-    assert prefetch(MANIFEST, shelf, Cache(None, Events("test"))) == Transfer()
+    with Supply(shelf, nowhere()) as supply:
+        assert list(supply.bring_all(BLOBS)) == []
     assert shelf.asked == []
+
+
+RAW = MANIFEST.to_bytes()
 
 
 def test_manifests_are_cached_and_verified(cache):
-    shelf = Shelf([MANIFEST.to_bytes()])
-    size = len(MANIFEST.to_bytes())
-    signed = SignedImage("base", MANIFEST.digest, size)
-    assert load_manifest(signed, shelf, cache) == (MANIFEST, Transfer(size, 0))
-    assert load_manifest(signed, Shelf([]), cache) == (MANIFEST, Transfer(0, size))
+    signed = SignedImage("base", MANIFEST.digest, len(RAW))
+    for shelf, moved in ((Shelf([RAW]), Transfer(len(RAW), 0)), (Shelf([]), Transfer(0, len(RAW)))):
+        with Supply(shelf, cache) as supply:
+            assert supply.manifest(signed) == MANIFEST
+        assert supply.transfer == moved
 
 
-@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_pinned_manifest_is_known_by_its_hash_alone(cache):
+    with Supply(Shelf([RAW]), cache) as supply:
+        assert supply.manifest(SignedImage("base", MANIFEST.digest, None)) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("signed", "contents", "error"),
+    [
+        (SignedImage("base", MANIFEST.digest, len(RAW) + 1), [RAW], CorruptImage),
+        (SignedImage("sliver", MANIFEST.digest, len(RAW)), [RAW], MalformedManifest),
+        (SignedImage("base", BLOBS[0].sha256, BLOBS[0].size), CONTENTS, MalformedManifest),
+        (SignedImage("base", MANIFEST.digest, 2**40), [], MalformedManifest),
+        (SignedImage("base", "../../x", 10), [], MalformedManifest),
+    ],
+    ids=["length", "name", "no manifest", "size", "digest"],
+)
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_manifest_with_the_right_hash_and_another_length_is_refused(cache, wrong, warm):
-    raw = MANIFEST.to_bytes()
-    if warm:
-        cache.put(MANIFEST.digest, raw)
-    source = HttpSource(FakeHttp(raw if wrong > 0 else AnswerTooLong("more than allowed")))
-    with pytest.raises(CorruptImage):
-        load_manifest(SignedImage("base", MANIFEST.digest, len(raw) + wrong), source, cache)
-
-
-def test_a_manifest_under_another_images_name_is_refused(cache):
-    raw = MANIFEST.to_bytes()
-    with pytest.raises(MalformedManifest, match="signed as sliver is the manifest of base"):
-        load_manifest(SignedImage("sliver", MANIFEST.digest, len(raw)), Shelf([raw]), cache)
-
-
-def test_a_manifest_that_is_signed_to_fill_the_memory_is_not_fetched(cache):
-    shelf = Shelf()
-    with pytest.raises(MalformedManifest):
-        load_manifest(SignedImage("base", MANIFEST.digest, 2**40), shelf, cache)
-    assert shelf.asked == []
-
-
-def test_a_blob_that_is_no_manifest(cache):
-    with pytest.raises(MalformedManifest):
-        load_manifest(SignedImage("base", BLOBS[0].sha256, BLOBS[0].size), Shelf(), cache)
-
-
-def test_what_the_server_does_not_have_is_its_own_error():
-    with pytest.raises(NotAtServer):
-        HttpSource(FakeHttp(NotAtServer("url"))).get(BLOBS[0].sha256, 1)
+def test_wrong_manifests(cache, warm, signed, contents, error):
+    for data in contents if warm else ():
+        cache.put(sha256(data), data)
+    with Supply(Shelf(contents), cache) as supply, pytest.raises(error) as caught:
+        supply.manifest(signed)
+    assert isinstance(caught.value, BootError)
 
 
 def test_pins_name_manifests_too():

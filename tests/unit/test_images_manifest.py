@@ -7,17 +7,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from images import manifest as module
-from images.manifest import BLOB_BYTES, Blob, Layer, MalformedManifest, Manifest, is_digest, parse, sha256
+from images.manifest import (
+    MAXIMUM_BLOB_BYTES,
+    Blob,
+    ImageKind,
+    MalformedManifest,
+    Manifest,
+    Pack,
+    Piece,
+    is_digest,
+    parse,
+    sha256,
+)
 
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)
-blobs = st.builds(Blob, digests, st.integers(1, BLOB_BYTES))
-layers = st.builds(
-    Layer, st.lists(blobs, min_size=1, max_size=4).map(tuple), st.integers(0, module.MAXIMUM_UNPACKED_BYTES)
-)
+blobs = st.builds(Blob, digests, st.integers(1, MAXIMUM_BLOB_BYTES))
+sizes = st.integers(1, module.MAXIMUM_UNPACKED_BYTES)
+pieces = st.builds(Piece, blobs, sizes, st.lists(st.builds(Pack, blobs, sizes), max_size=4).map(tuple))
 names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
-manifests = st.builds(Manifest, names, st.lists(layers, min_size=1, max_size=3).map(tuple))
+manifests = st.builds(
+    Manifest, names, st.just(ImageKind.TREE), st.lists(pieces, min_size=1, max_size=3).map(tuple)
+)
 
-GOOD = Manifest("base", (Layer((Blob("a" * 64, 10), Blob("b" * 64, 5)), 100), Layer((Blob("c" * 64, 1),), 7)))
+PACK = Pack(Blob("b" * 64, 5), 8)
+GOOD = Manifest(
+    "base",
+    ImageKind.TREE,
+    (
+        Piece(Blob("a" * 64, 10), 100, (PACK, PACK)),
+        Piece(Blob("c" * 64, 1), 7, (Pack(Blob("d" * 64, 2), 3),)),
+    ),
+)
 
 
 @given(manifests)
@@ -28,16 +48,19 @@ def test_what_is_written_is_read_again(manifest):
 
 
 def test_the_bytes_are_as_documented():
-    assert Manifest("base", (Layer((Blob("a" * 64, 10),), 100),)).to_bytes() == (
-        b'{"format":1,"layers":[{"blobs":[{"sha256":"' + b"a" * 64 + b'","size":10}],'
-        b'"compression":"zstd","unpacked_bytes":100}],"name":"base"}'
+    assert Manifest("base", ImageKind.TREE, (Piece(Blob("a" * 64, 10), 100, (PACK,)),)).to_bytes() == (
+        b'{"disk_bytes":0,"format":2,"kind":"tree","name":"base","pieces":[{"blob":{"sha256":"'
+        + b"a" * 64
+        + b'","size":10},"index_bytes":100,"packs":[{"blob":{"sha256":"'
+        + b"b" * 64
+        + b'","size":5},"data_bytes":8}]}]}'
     )
 
 
 def test_sums():
-    assert GOOD.size == 16
-    assert GOOD.unpacked_bytes == 107
-    assert [blob.size for blob in GOOD.blobs] == [10, 5, 1]
+    assert GOOD.size == 10 + 5 + 5 + 1 + 2
+    assert GOOD.data_bytes == 8 + 8 + 3
+    assert [blob.size for blob in GOOD.blobs] == [10, 5, 5, 1, 2]
 
 
 def changed(path, value):
@@ -53,7 +76,7 @@ def changed(path, value):
     return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 
 
-BLOB = ("layers", 0, "blobs", 0)
+BLOB = ("pieces", 0, "packs", 1, "blob")
 
 
 @pytest.mark.parametrize(
@@ -71,24 +94,25 @@ BLOB = ("layers", 0, "blobs", 0)
         GOOD.to_bytes().replace(b'"name":"base"', b'"name":"other","name":"base"'),
         GOOD.to_bytes()[:-1] + b',"more":1}',
         b" " * (module.MAXIMUM_MANIFEST_BYTES + 1),
-        changed(("format",), 2),
+        changed(("format",), 1),
         changed(("format",), True),
         changed(("name",), ""),
         changed(("name",), "../etc"),
         changed(("name",), "Base"),
         changed(("name",), "n" * 65),
         changed(("name",), None),
-        changed(("layers",), []),
-        changed(("layers",), [json.loads(GOOD.to_bytes())["layers"][0]] * (module.MAXIMUM_LAYERS + 1)),
-        changed(("layers", 0, "compression"), "xz"),
-        changed(("layers", 0, "compression"), None),
-        changed(("layers", 0, "unpacked_bytes"), -1),
-        changed(("layers", 0, "unpacked_bytes"), "100"),
-        changed(("layers", 0, "unpacked_bytes"), 2**60),
-        changed(("layers", 0, "blobs"), []),
+        changed(("kind",), "zip"),
+        changed(("kind",), "disk"),
+        changed(("disk_bytes",), 512),
+        changed(("pieces",), []),
+        changed(("pieces", 0, "index_bytes"), 0),
+        changed(("pieces", 0, "index_bytes"), module.MAXIMUM_UNPACKED_BYTES + 1),
+        changed(("pieces", 0, "packs", 0, "data_bytes"), -1),
+        changed(("pieces", 0, "packs", 0, "data_bytes"), "100"),
+        changed(("pieces", 0, "packs", 0, "data_bytes"), 2**60),
         changed((*BLOB, "size"), 0),
         changed((*BLOB, "size"), -1),
-        changed((*BLOB, "size"), BLOB_BYTES + 1),
+        changed((*BLOB, "size"), MAXIMUM_BLOB_BYTES + 1),
         changed((*BLOB, "size"), 1.0),
         changed((*BLOB, "sha256"), "A" * 64),
         changed((*BLOB, "sha256"), "a" * 63),

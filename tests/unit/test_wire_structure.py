@@ -15,6 +15,11 @@ def test_there_and_back():
     assert structure(plain, NodeDetails) == DETAILS
 
 
+def test_mirrors_and_a_bound_for_images():
+    plain = {**unstructure(DETAILS), "mirrors": ["http://a:81/x", "https://[fe80::1]"], "bandwidth_kib": 500}
+    assert structure(plain, NodeDetails).mirrors == ("http://a:81/x", "https://[fe80::1]")
+
+
 def test_newer_peers_may_say_more():
     assert structure({**unstructure(DETAILS), "new_key": 1}, NodeDetails) == DETAILS
 
@@ -29,6 +34,14 @@ def test_newer_peers_may_say_more():
         ("boot_state", "gone"),
         ("base_image", "base"),
         ("ssh_keys", [1]),
+        ("mirrors", "http://a"),
+        ("mirrors", ["ftp://a"]),
+        ("mirrors", ["http://user:password@a"]),
+        ("mirrors", ["http://a\r\nX: y"]),
+        ("mirrors", ["http://a/"]),
+        ("mirrors", [f"http://m{number}" for number in range(17)]),
+        ("bandwidth_kib", -1),
+        ("bandwidth_kib", 1.5),
     ],
 )
 def test_a_wrong_type_is_refused(key, value):

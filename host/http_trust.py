@@ -1,0 +1,44 @@
+"""What TLS trusts, and what was at the bottom of an error of requests."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+# X509_V_FLAG_NO_CHECK_TIME of OpenSSL (x509_vfy.h, since 1.1.0), for which Python has no name.
+_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
+
+
+def context(authority: str, *, judge_dates: bool) -> ssl.SSLContext:
+    """Return a context that trusts one authority (PEM), or none at all."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    if not judge_dates:
+        context.verify_flags |= _NO_CHECK_TIME
+    if authority:
+        context.load_verify_locations(cadata=authority)
+    return context
+
+
+def refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """Return why a certificate was refused, if that is what an error came of."""
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause
+    return None
+
+
+def reason(error: BaseException) -> str:
+    """Return the innermost cause: "Connection refused" rather than urllib3's whole story."""
+    *_, last = causes(error)
+    return str(last) or type(last).__name__
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what caused it, down to the first cause."""
+    cause: object = error
+    while isinstance(cause, BaseException):
+        yield cause
+        # urllib3 names the cause in one of these ways, through a proxy as an argument only.
+        inner = (cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args)
+        cause = next((found for found in inner if isinstance(found, BaseException)), None)

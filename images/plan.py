@@ -1,0 +1,173 @@
+"""Where each file of an image comes from: decided before the first byte of data is fetched or written.
+
+A pack of the image is fetched whole, unless all that is in it can be had for less: from packs that are in the
+cache because another image brought them, from an update's, or from a tree that an older image was laid into.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from images import index, zstd_frame
+from images.cache import Cache
+from images.contents import Contents
+from images.fetch import Supply
+from images.index import Segment
+from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, parse
+from images.update import contents_in, contents_of, is_content
+from wire.errors import BootError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Another image of the same name, and the update that leads from it: the digests of their manifests."""
+
+    old: str
+    update: str
+
+
+@dataclass(frozen=True)
+class OldTree:
+    """A folder that the image with the manifest `digest` was laid into; files may have changed since."""
+
+    folder: Path
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A file from `offset` of another pack's data. The image's `own` has it from `own_offset`."""
+
+    segment: Segment
+    offset: int
+    own: Pack
+    own_offset: int
+
+
+@dataclass
+class Plan:
+    """`index` has the compressed pieces. Of the packs, counted over all pieces, some are done `without`.
+
+    What is in those is `taken` from other packs, or comes from the old tree.
+    """
+
+    manifest: Manifest
+    index: tuple[bytes, ...]
+    without: set[int] = field(default_factory=set)
+    taken: dict[Pack, list[Taken]] = field(default_factory=dict)
+    from_tree: list[Taken] = field(default_factory=list)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """The packs that are needed, in the order of use: the image's own, then others."""
+        own = (pack for number, pack in enumerate(self.manifest.packs) if number not in self.without)
+        return tuple(pack.blob for pack in (*own, *self.taken))
+
+
+def make_plan(
+    manifest: Manifest,
+    supply: Supply,
+    cache: Cache,
+    relatives: Sequence[Relative] = (),
+    tree: OldTree | None = None,
+) -> Plan:
+    """Return the plan for a tree. Raises what Supply raises for the image's index, MalformedManifest."""
+    plan = Plan(manifest, tuple(supply.ahead(piece.blob for piece in manifest.pieces)))
+    missing = {pack for pack in manifest.packs if not cache.has(pack.blob)}
+    contents = _contents(missing, supply, cache, relatives, tree) if missing else Contents()
+    if contents.is_empty and tree is None:
+        return plan
+    number = 0
+    for piece, raw in zip(manifest.pieces, plan.index, strict=True):
+        for pack, segments in zip(piece.packs, index.read(raw, piece).packs, strict=True):
+            if pack in missing and _take(plan, pack, segments, contents, tree):
+                plan.without.add(number)
+            number += 1
+    return plan
+
+
+def _take(
+    plan: Plan, pack: Pack, segments: Sequence[Segment], contents: Contents, tree: OldTree | None
+) -> bool:
+    """Plan to do without a pack, if that is possible for all that is in it."""
+    found: list[tuple[Pack | None, Taken]] = []
+    own_offset = 0
+    for segment in segments:
+        place = contents.find(segment.entry) if is_content(segment) else None
+        if place is not None:
+            found.append((place.pack, Taken(segment, place.offset, pack, own_offset)))
+        elif tree is not None and is_content(segment) and _is_likely_in(tree.folder, segment):
+            found.append((None, Taken(segment, 0, pack, own_offset)))
+        else:
+            return False
+        own_offset += segment.length
+    for source, taken in found:
+        (plan.from_tree if source is None else plan.taken.setdefault(source, [])).append(taken)
+    return True
+
+
+def _is_likely_in(folder: Path, segment: Segment) -> bool:
+    try:
+        status = (folder / segment.entry.path).lstat()
+    except OSError:
+        return False
+    return status.st_size == segment.entry.size
+
+
+def _contents(
+    missing: Set[Pack],
+    supply: Supply,
+    cache: Cache,
+    relatives: Sequence[Relative],
+    tree: OldTree | None,
+) -> Contents:
+    """Return what the packs of related images hold that are in the cache, and an update's if that is less."""
+    contents = Contents()
+    for relative in relatives:
+        is_whole = _add_cached(contents, relative.old, cache)
+        if not (is_whole or (tree is not None and tree.digest == relative.old)):
+            continue
+        try:
+            update = supply.update(relative.update)
+            if sum(pack.blob.size for pack in update.packs) < sum(pack.blob.size for pack in missing):
+                _add_update(contents, update, supply)
+        except BootError as error:
+            # The whole packs are there all the same.
+            log.warning("an update is of no use: %s", error)
+        break
+    return contents
+
+
+def _add_cached(contents: Contents, digest: str, cache: Cache) -> bool:
+    """Add what the cache has of an image; say whether that is all of it."""
+    try:
+        raw = cache.get(digest)
+        manifest = parse(raw) if raw is not None else None
+        if manifest is None or manifest.kind is not ImageKind.TREE:
+            return False
+        is_whole = True
+        for piece in manifest.pieces:
+            stored = cache.get(piece.blob.sha256, piece.blob.size)
+            if stored is None:
+                return False
+            for pack, segments in zip(piece.packs, index.read(stored, piece).packs, strict=True):
+                if cache.has(pack.blob):
+                    contents.add(pack, contents_in(segments))
+                else:
+                    is_whole = False
+    except MalformedManifest as error:
+        log.warning("an image in the cache is of no use: %s", error)
+        return False
+    return is_whole
+
+
+def _add_update(contents: Contents, update: Manifest, supply: Supply) -> None:
+    for piece in update.pieces:
+        raw = zstd_frame.unpack(supply.blob(piece.blob), piece.index_bytes)
+        for pack, found in zip(piece.packs, contents_of(raw, piece), strict=True):
+            contents.add(pack, found)

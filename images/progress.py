@@ -1,0 +1,12 @@
+"""How far the work on an image is, told to whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# (fraction 0..1 of the compressed bytes, what is being done)
+Progress = Callable[[float | None, str], None]
+
+
+def silent(_fraction: float | None, _text: str) -> None:
+    """Report progress to nobody."""

@@ -1,0 +1,88 @@
+"""How far something is, how fast it goes of late, and how long it will take at that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+WINDOW_SECONDS = 10.0
+_SAMPLE_SECONDS = 0.25
+# Of the first piece of all nobody can say how long the others will take.
+_TELLING = 0.02
+_KIB = 1024
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes done of the total, bytes per second of late, and seconds left: None if that cannot be said."""
+
+    done: int
+    total: int
+    bytes_per_second: float
+    seconds_left: float | None
+
+    @property
+    def fraction(self) -> float:
+        """How much is done, 0 to 1."""
+        return self.done / self.total if self.total else 1.0
+
+    def __str__(self) -> str:
+        text = f"{self.done // _MIB} of {self.total // _MIB} MiB"
+        if self.seconds_left is None:
+            return text
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        speed = self.bytes_per_second / _KIB
+        rate = f"{speed / 1024:.1f} MiB/s" if speed >= 100 else f"{speed:.0f} KiB/s"
+        return f"{text}, {rate}, {left} left"
+
+
+class Rate:
+    """Counts what is done of `total` bytes. Any thread.
+
+    The speed is that of the last `window` seconds, pauses included, so a standstill shows; what came in
+    the first second, or is less than a fiftieth of all, says too little to be told.
+    """
+
+    def __init__(
+        self, total: int, window: float = WINDOW_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total = total
+        self._window = window
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._done = 0
+        # (when, bytes done by then): the first is the newest from before the window.
+        self._samples = deque([(clock(), 0)])
+
+    def add(self, size: int) -> None:
+        """Count `size` more bytes as done."""
+        with self._lock:
+            self._forget_old()
+            self._done += size
+            now, last = self._clock(), self._samples[-1][0]
+            if len(self._samples) > 1 and now - last < _SAMPLE_SECONDS:
+                self._samples[-1] = (last, self._done)
+            else:
+                self._samples.append((now, self._done))
+
+    def estimate(self) -> Estimate:
+        """Return how things stand now."""
+        with self._lock:
+            self._forget_old()
+            since, before = self._samples[0]
+            seconds = self._clock() - since
+            is_told = seconds >= 1 and self._done >= self._total * _TELLING
+            speed = (self._done - before) / seconds if is_told else 0.0
+            left = self._total - self._done
+            return Estimate(self._done, self._total, speed, left / speed if speed else None)
+
+    def _forget_old(self) -> None:
+        edge = self._clock() - self._window
+        while len(self._samples) > 1 and self._samples[1][0] <= edge:
+            self._samples.popleft()

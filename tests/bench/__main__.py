@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
+from tests.bench.disk_image import disk_image_against_pipeline
 from tests.bench.install import install_against_script
+from tests.bench.network import fetch_50ms_100mbit
+from tests.bench.trees import tree_results
 from tests.vm.harness.accelerator import accelerator
 from tests.vm.harness.artifacts import BUILD, artifacts, forget_run
 
@@ -15,7 +18,13 @@ RESULT = BUILD / "bench.json"
 def main() -> int:
     """Write bench.json and say what came out."""
     try:
-        results = [install_against_script(artifacts(), accelerator(BUILD))]
+        built = artifacts()
+        results = [
+            *tree_results(built.base, BUILD),
+            disk_image_against_pipeline(BUILD),
+            fetch_50ms_100mbit(),
+            install_against_script(built, accelerator(BUILD)),
+        ]
     finally:
         forget_run()
     RESULT.write_text(json.dumps([result.to_plain() for result in results], indent=1) + "\n")

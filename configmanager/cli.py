@@ -18,7 +18,7 @@ from configmanager import plugins
 from configmanager.backends.base import Backend, Node
 from configmanager.manager import Manager
 from configmanager.records import Records, unexpired
-from configmanager.takeover import Images, read_handoff
+from configmanager.takeover import Images, NotTakenOver, read_handoff
 from configmanager.upstream import Upstream
 from host.commands import Commands, format_option
 from host.events import Event, Events, LineFile
@@ -27,8 +27,11 @@ from host.options import load_options
 from host.refusals import Refusals
 from host.report import ServerSink
 from host.run import Runner
+from images.manifest import SignedImage
+from steps.unpack import UNPACKED
 from wire.errors import BootError, InternalError, TransientError
 from wire.slivers import NodeSlivers
+from wire.structure import MalformedMessage
 
 PROGRAM = "configmanager"
 RUNTIME_FOLDER = Path("/run/configmanager")
@@ -132,6 +135,37 @@ def status(form: str) -> None:
     for name, items in observed.items():
         for item in items:
             click.echo(f"{name}: {item.name} {'runs' if item.running else 'does not run'}")
+
+
+@main.command()
+@format_option
+def verify(form: str) -> None:
+    """Compare this system with its image: every file's content, owner, mode, time and attributes.
+
+    What bootmanager and people have changed since is listed too; files that no image has are not. Exit status 1 if
+    there is anything.
+    """
+    runner = Runner()
+    images = Images(runner, Events(PROGRAM))
+    found = list(images.compare(_installed_image(), Path("/")))
+    if form == "json":
+        click.echo(json.dumps([{"path": each.path, "differs": each.what} for each in found], indent=1))
+    else:
+        for each in found:
+            click.echo(f"/{each.path}: {', '.join(each.what)}")
+        click.echo(f"{len(found)} differ from the image")
+    raise SystemExit(1 if found else 0)
+
+
+def _installed_image() -> SignedImage:
+    path = Path("/") / UNPACKED
+    try:
+        known = json.loads(path.read_text())
+        return SignedImage(known["name"], known["manifest"], None)
+    except FileNotFoundError:
+        raise NotTakenOver(f"there is no {path}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MalformedMessage(f"{path}: {error}") from None
 
 
 def _manager(events: Events, sink: ServerSink) -> Manager:

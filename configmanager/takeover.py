@@ -20,10 +20,13 @@ from hwdetect import media
 from hwdetect.media import Candidate
 from images.cache import Cache
 from images.documents import Documents
+from images.fetch import Supply
+from images.manifest import SignedImage
 from images.relatives import relatives_of
 from images.source import source_of
 from images.trust import ImageTrust, SignedImages
 from images.unpack import install
+from images.verify import Deviation, deviations
 from steps.read_configuration import configuration_of, trusted_root_of
 from wire import handoff
 from wire.errors import BootError, CommandError, ConfigurationError, TransientError
@@ -157,6 +160,15 @@ class Images:
         self._events.tell(
             "transfer", image=ref.name, network_bytes=moved.network_bytes, cache_bytes=moved.cache_bytes
         )
+
+    def compare(self, image: SignedImage, tree: Path) -> Iterator[Deviation]:
+        """Yield what of `tree` is not as in the image that it was made from.
+
+        Raises what images.verify.deviations() raises, KeyMediumAbsent.
+        """
+        configuration, _ = self._identity()
+        with self._cache() as cache, Supply(source_of(configuration), cache) as supply:
+            yield from deviations(supply.manifest(image), tree, supply)
 
     def _identity(self) -> tuple[NodeConfiguration, TrustedRoot]:
         if self.link is not None:

@@ -76,7 +76,7 @@ class _Maker:
         if entry.kind is not Kind.FILE:
             self._frame.append(entry)
         elif not data_bytes(entry):
-            self._frame.append(replace(entry, sha256=_hash(member)))
+            self._frame.append(replace(entry, sha256=hash_of(member)))
         elif data_bytes(entry) > MOST_PACK_BYTES:
             self._add_large(member)
         else:
@@ -84,14 +84,14 @@ class _Maker:
             self._check(member.entry, len(data))
             if len(self._data) + len(data) > MOST_PACK_BYTES:
                 self._end_pack()
-            self._put(replace(entry, sha256=_hash(member, [data])), 0, data)
+            self._put(replace(entry, sha256=hash_of(member, [data])), 0, data)
             if len(self._data) >= LEAST_PACK_BYTES and _is_border(entry.path):
                 self._end_pack()
         self._rows += 1
 
     def _add_large(self, member: Member) -> None:
         # Read twice: the hash of the whole stands in every segment.
-        entry = replace(member.entry, sha256=_hash(member))
+        entry = replace(member.entry, sha256=hash_of(member))
         self._end_pack()
         offset = 0
         for block in _blocks(member.read(), MOST_PACK_BYTES):
@@ -144,7 +144,7 @@ def _refused() -> Iterator[None]:
         raise NotAnImage(error.detail) from None
 
 
-def _hash(member: Member, data: Iterable[bytes] | None = None) -> str:
+def hash_of(member: Member, data: Iterable[bytes] | None = None) -> str:
     """Return the SHA-256 of a file, holes as zeros."""
     digest = hashlib.sha256()
     blocks = member.read() if data is None else iter(data)

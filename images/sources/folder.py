@@ -65,6 +65,22 @@ class FolderSource:
             else:
                 yield Member(entry)
 
+    def member(self, path: str) -> Member | None:
+        """Return what is at a path by itself, a file as such even if it has other names; None for nothing.
+
+        Raises NotAnImage for what cannot be read.
+        """
+        with self._naming(path):
+            try:
+                found = self._full(path).lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+            if kind is None:
+                return None
+            entry = self._entry(path, kind, found)
+        return Member(entry, partial(self._read, entry, found)) if kind is Kind.FILE else Member(entry)
+
     def _entry(self, path: str, kind: Kind, found: os.stat_result) -> Entry:
         full = self._full(path)
         # The path is how Linux gave it; this refuses one that is too long for the tree that it comes into.

@@ -142,8 +142,8 @@ def status(form: str) -> None:
 def verify(form: str) -> None:
     """Compare this system with its image: every file's content, owner, mode, time and attributes.
 
-    What bootmanager and people have changed since is listed too; files that no image has are not. Exit status 1 if
-    there is anything.
+    What bootmanager and people have changed since is listed too; files that no image has are not. Exit
+    status 1 if there is anything.
     """
     runner = Runner()
     images = Images(runner, Events(PROGRAM))

@@ -95,7 +95,7 @@ test-all: test ## every test, the slow scenarios and the benchmark too
 	@$(MAKE) --no-print-directory bench
 
 .PHONY: bench
-bench: images ## the install phase against a shell script that does the same by hand
+bench: images ## how fast it is: images against tar, cp, rsync and dd, an installation against a shell script
 	@$(PYTHON) -m tests.bench
 
 # Not in `make test`: it takes an hour and more. What it found is tested there, in tests/unit.

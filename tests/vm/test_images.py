@@ -71,8 +71,8 @@ def test_a_vfat_dongle_keeps_images_too(new_site: MakeSite) -> None:
     machine.wait_event("step.done", step="unpack", timeout=limits.BOOT + limits.INSTALL)
     assert network_bytes(machine) > 100 * media.MIB
     assert not [event for event in machine.events() if event["event"].startswith("cache.")]
+    site.server.set_state(NODE, "rins")
     site.power_cycle()
-    # The disks are the node's own by now, but their root file system is not whole: all of it once more.
     machine.wait_event("step.done", step="unpack", timeout=limits.BOOT + limits.INSTALL)
     assert network_bytes(machine) == 0
 

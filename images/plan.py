@@ -174,7 +174,8 @@ def _add_cached(contents: Contents, digest: str, cache: Cache) -> bool:
 
 
 def _add_update(contents: Contents, update: Manifest, supply: Supply) -> None:
-    for piece in update.pieces:
-        raw = zstd_frame.unpack(supply.blob(piece.blob), piece.index_bytes)
+    compressed = supply.ahead(piece.blob for piece in update.pieces)
+    for piece, stored in zip(update.pieces, compressed, strict=True):
+        raw = zstd_frame.unpack(stored, piece.index_bytes)
         for pack, found in zip(piece.packs, contents_of(raw, piece), strict=True):
             contents.add(pack, found)

@@ -49,7 +49,8 @@ _BLOCK = 1024 * 1024
 def make_image(name: str, source: Source, store: BlobStore) -> Manifest:
     """Put the tree's blobs, and last the manifest that names them, into the store.
 
-    The manifest's `digest` is what nodes are told. Raises NotAnImage, OSError; then no manifest is stored.
+    The manifest's `digest` is what nodes are told. Raises NotAnImage, StoreUnusable, OSError; then no
+    manifest is stored.
     """
     if not is_image_name(name):
         raise NotAnImage(f"{name!r} cannot be the name of an image: a-z 0-9 . _ - and at most 64 of them")

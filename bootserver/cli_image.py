@@ -10,7 +10,7 @@ import click
 from bootserver import catalogue
 from bootserver.cleaning import clean
 from bootserver.cli_state import open_state
-from bootserver.output import format_option, moment, print_json, show
+from bootserver.output import format_option, moment, print_json, printable, show
 from bootserver.publish import publish as publish_image
 from bootserver.state import State
 from host.run import Runner
@@ -58,13 +58,15 @@ def publish(name: str, paths: tuple[Path, ...], form: str) -> None:
 def list_images(form: str) -> None:
     """List all publications, the newest of each name first."""
     state = open_state()
-    with state.database.read() as session:
-        rows: list[dict[str, Any]] = [
-            {"name": item.name, "manifest": item.manifest, "published": item.published}
-            for item in catalogue.publications(session)
-        ]
+    with state.blobs.held():
+        with state.database.read() as session:
+            rows: list[dict[str, Any]] = [
+                {"name": item.name, "manifest": item.manifest, "published": item.published}
+                for item in catalogue.publications(session)
+            ]
+        for row in rows:
+            row.update(_content(state.blobs, row["manifest"]))
     for row in rows:
-        row.update(_content(state.blobs, row["manifest"]))
         if form == "table":
             row["published"] = moment(row["published"])
             row["size"] = _mib(row["bytes"])
@@ -82,17 +84,18 @@ def diff(old: str, new: str, form: str) -> None:
     An image is a name, for its newest publication, or the beginning of a manifest as `image list` shows it.
     """
     state = open_state()
-    before, after = (_found(state, text) for text in (old, new))
-    if ImageKind.DISK in (before.kind, after.kind):
-        raise NotComparable(f"{old} is a {before.kind}, {new} a {after.kind}")
-    found = compare(*(entries_of(each, state.blobs.get) for each in (before, after)))
-    transfer = bytes_to_fetch(before, after, _update(state, before, after))
+    with state.blobs.held():
+        before, after = (_found(state, text) for text in (old, new))
+        if ImageKind.DISK in (before.kind, after.kind):
+            raise NotComparable(f"{old} is a {before.kind}, {new} a {after.kind}")
+        found = compare(*(entries_of(each, state.blobs.get) for each in (before, after)))
+        transfer = bytes_to_fetch(before, after, _update(state, before, after))
     if form == "json":
         print_json({**vars(found), "bytes": transfer})
         return
     signs = {"+": found.added, "-": found.removed, "*": found.changed, "a": found.attributes}
     for sign, path in ((sign, path) for sign, paths in signs.items() for path in paths):
-        click.echo(f"{sign} {path or '.'}")
+        click.echo(f"{sign} {_line(path) or '.'}")
     click.echo(
         f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed (*), "
         f"{len(found.attributes)} with other attributes (a); {transfer / _MIB:.2f} MiB to fetch"
@@ -128,6 +131,10 @@ def _update(state: State, old: Manifest, new: Manifest) -> Manifest | None:
         updates = catalogue.updates_to(session, new.digest)
         digest = next((update.manifest for update in updates if update.old == old.digest), None)
     return parse(state.blobs.get(digest)) if digest is not None else None
+
+
+def _line(path: str) -> str:
+    return printable(path.replace("\n", "\N{REPLACEMENT CHARACTER}"))
 
 
 def _mib(size: int | None) -> str:

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 # A node's words must not steer the operator's terminal.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Half a surrogate pair stands for a byte that is no UTF-8: a strict terminal raises an error for it.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 format_option: Callable[..., Any] = click.option(
     "--format",

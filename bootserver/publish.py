@@ -18,6 +18,7 @@ from images.make import make_image
 from images.manifest import ImageKind, Manifest, parse
 from images.sources.detect import open_source
 from images.sources.layers import LayeredSource
+from images.store import StoreUnusable
 from images.update import make_update
 from wire.errors import VerificationError
 
@@ -30,7 +31,7 @@ UPDATES = 3
 def publish(state: State, name: str, paths: Sequence[Path], run: Runner) -> tuple[Manifest, bool]:
     """Make `paths`, later ones laid over earlier ones, the image `name`; say whether that is something new.
 
-    Raises NotAnImage, CommandFailed, OSError; nothing is published then.
+    Raises NotAnImage, CommandFailed, StoreUnusable, OSError; nothing is published then.
     """
     with state.blobs.held():
         manifest = _make(state, name, paths, run)
@@ -53,7 +54,7 @@ def _make(state: State, name: str, paths: Sequence[Path], run: Runner) -> Manife
 
 
 def _update(state: State, old: str, new: Manifest) -> None:
-    """Make the update from one publication; nodes do without it, so a damaged one is told and passed over."""
+    """Make the update from one publication; nodes do without it, so what is wrong is told and passed over."""
     with state.database.read() as session:
         if session.get(ImageUpdate, (new.digest, old)) is not None:
             return
@@ -62,7 +63,7 @@ def _update(state: State, old: str, new: Manifest) -> None:
         if ImageKind.DISK in (before.kind, new.kind):
             return
         update = make_update(before, new, state.blobs)
-    except VerificationError as error:
+    except (VerificationError, StoreUnusable, OSError) as error:
         log.warning("no update from %s to %s: %s", old[:12], new.digest[:12], error)
         return
     with state.database.write() as session:

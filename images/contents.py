@@ -28,8 +28,12 @@ class Place:
     offset: int
 
 
+# What an update names is not signed, and shall not fill the memory: some 100 MiB.
+MOST_PLACES = 600_000
+
+
 class Contents:
-    """Places of contents by their hash. Of several the first that was added counts."""
+    """Places of contents by their hash. Of several the first that was added counts; too many are left out."""
 
     def __init__(self) -> None:
         self._packs: list[Pack] = []
@@ -46,7 +50,7 @@ class Contents:
         number, offset = len(self._packs), 0
         self._packs.append(pack)
         for content in contents:
-            if content.sha256:
+            if content.sha256 and len(self._places) < MOST_PLACES:
                 self._places.setdefault(bytes.fromhex(content.sha256), (number, offset, content.length))
             offset += content.length
 

@@ -16,6 +16,7 @@ from operator import itemgetter
 from types import TracebackType
 
 from host.halt import Halt
+from host.http import NotAtServer
 from images.cache import Cache
 from images.manifest import (
     MAXIMUM_BLOB_BYTES,
@@ -124,13 +125,24 @@ class Supply:
         """See to it that the cache has the blob; what is there already is not read. Raises as blob() does."""
         self._bring(blob, self._halt)
 
-    def ahead(self, blobs: Iterable[Blob]) -> Generator[bytes, None, None]:
+    def ahead(self, blobs: Iterable[Blob], spare: Collection[Blob] = ()) -> Generator[bytes, None, None]:
         """Yield the contents in the order of `blobs`, several being fetched meanwhile.
+
+        Of those that are `spare`, what the server lacks or has damaged is yielded empty.
 
         `blobs` is read as far ahead as is fetched. What one of them fails with ends the others, and is
         raised as soon as it is known, before the contents in front of it. Raises as blob() does.
         """
-        with closing(self._spread(blobs, self._content, in_order=True)) as found:
+
+        def content(blob: Blob, halt: Halt) -> Got:
+            try:
+                return self._content(blob, halt)
+            except (CorruptImage, NotAtServer):
+                if blob not in spare:
+                    raise
+                return Got(b"")
+
+        with closing(self._spread(blobs, content, in_order=True)) as found:
             # Not a loop: its variable would keep a content alive while the next one is waited for.
             yield from map(itemgetter(1), found)
 

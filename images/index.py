@@ -22,7 +22,7 @@ from typing import Any
 
 from images import zstd_frame
 from images.entries import Entry, Kind
-from images.manifest import MAXIMUM_IMAGE_BYTES, MalformedManifest, Piece
+from images.manifest import MAXIMUM_IMAGE_BYTES, MalformedManifest, Piece, is_digest
 
 # Linux's own bounds (limits.h, xattr.h).
 NAME_MAX = 255
@@ -32,6 +32,8 @@ XATTR_SIZE_MAX = 65536
 _MAXIMUM_MODE = 0o7777
 _MAXIMUM_ID = 2**32 - 2
 _MAXIMUM_TIME = 2**63
+# Of JSON arrays and objects in a piece: read, the smallest of them take 25 times their room.
+_MAXIMUM_VALUES = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ def read(compressed: bytes, piece: Piece) -> Index:
 
 def load(raw: bytes, piece: Piece) -> Index:
     """Read a piece by itself; Walk judges how it goes with the others. Raises MalformedManifest."""
+    if raw.count(b"[") + raw.count(b"{") > _MAXIMUM_VALUES:
+        raise MalformedManifest(f"a piece of the index has more than {_MAXIMUM_VALUES} arrays and objects")
     try:
         frame, packs = json.loads(raw)
         index = Index(
@@ -129,7 +133,7 @@ def _entry(path: str, kind: str, mode: int, uid: int, gid: int, mtime_ns: int, m
         _text(more.get("t", "")),
         _number(more.get("d", 0), 0, 2**64 - 1),
         size,
-        _text(more.get("h", "")),
+        _digest(more["h"]) if "h" in more else "",
         tuple((_number(at, 0, size), _number(length, 1, size)) for at, length in more.get("o", ())),
     )
 
@@ -150,6 +154,12 @@ def _text(value: Any) -> str:
         # Raises for what stands for no bytes, such as half of a surrogate pair.
         value.encode(errors="surrogateescape")
     return value
+
+
+def _digest(value: Any) -> str:
+    if not is_digest(_text(value)):
+        raise ValueError(f"{value!r:.80} where a SHA-256 is wanted")
+    return str(value)
 
 
 def _xattrs(rows: Any) -> tuple[tuple[str, bytes], ...]:

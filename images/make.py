@@ -16,7 +16,18 @@ from dataclasses import replace
 from images import index, zstd_frame
 from images.entries import Entry, Kind
 from images.index import Segment, data_bytes, order
-from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, is_image_name, sha256
+from images.manifest import (
+    MAXIMUM_UNPACKED_BYTES,
+    Blob,
+    ImageKind,
+    MalformedManifest,
+    Manifest,
+    Pack,
+    Piece,
+    check,
+    is_image_name,
+    sha256,
+)
 from images.sources.base import Member, NotAnImage, Source
 from images.store import BlobStore
 from images.walk import Walk
@@ -29,6 +40,8 @@ _BORDER = 16
 # 6 s for a Debian root, and 137 MB; level 3 takes 2 s and 152 MB, level 19 125 s and 123 MB.
 LEVEL = 10
 PIECE_ROWS = 4_000
+# Where very small files do not fill a pack it ends all the same.
+MOST_PIECE_ROWS = 16_000
 _THREADS = 2
 _BLOCK = 1024 * 1024
 
@@ -36,7 +49,8 @@ _BLOCK = 1024 * 1024
 def make_image(name: str, source: Source, store: BlobStore) -> Manifest:
     """Put the tree's blobs, and last the manifest that names them, into the store.
 
-    The manifest's `digest` is what nodes are told. Raises NotAnImage, OSError; then no manifest is stored.
+    The manifest's `digest` is what nodes are told. Raises NotAnImage, StoreUnusable, OSError; then no
+    manifest is stored.
     """
     if not is_image_name(name):
         raise NotAnImage(f"{name!r} cannot be the name of an image: a-z 0-9 . _ - and at most 64 of them")
@@ -44,6 +58,8 @@ def make_image(name: str, source: Source, store: BlobStore) -> Manifest:
     with ThreadPoolExecutor(_THREADS, "compress") as pool:
         pieces = tuple(_Maker(store, pool).pieces(members))
     manifest = Manifest(name, ImageKind.TREE, pieces)
+    with _refused():
+        check(manifest)
     store.put(manifest.to_bytes())
     return manifest
 
@@ -64,6 +80,8 @@ class _Maker:
     def pieces(self, members: Iterable[Member]) -> Iterator[Piece]:
         for member in members:
             self._add(member)
+            if self._rows >= MOST_PIECE_ROWS:
+                self._end_pack()
             if self._rows >= PIECE_ROWS and not self._segments:
                 yield self._piece()
         self._end_pack()
@@ -126,6 +144,8 @@ class _Maker:
 
     def _piece(self) -> Piece:
         raw = index.dump(self._frame, (segments for segments, _ in self._packs))
+        if len(raw) > MAXIMUM_UNPACKED_BYTES:
+            raise NotAnImage(self._too_long())
         packs = tuple(pack.result() for _, pack in self._packs)
         piece = Piece(self._put_compressed(raw), len(raw), packs)
         # What a node would refuse is refused here, by the same judge.
@@ -133,6 +153,11 @@ class _Maker:
             self._walk.judge(index.load(raw, piece))
         self._frame, self._packs, self._rows = [], [], 0
         return piece
+
+    def _too_long(self) -> str:
+        entries = [*self._frame, *(each.entry for segments, _ in self._packs for each in segments)]
+        longest = max(entries, key=lambda entry: len(index.dump([entry], [])))
+        return f"{longest.path!r} and others have too many holes or extended attributes for an index"
 
 
 @contextmanager

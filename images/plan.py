@@ -68,6 +68,12 @@ class Plan:
         own = (pack for number, pack in enumerate(self.manifest.packs) if number not in self.without)
         return tuple(pack.blob for pack in (*own, *self.taken))
 
+    @property
+    def others(self) -> frozenset[Blob]:
+        """Packs of other images and of updates: nobody promised that the server has them, or what is in."""
+        own = {pack.blob for pack in self.manifest.packs}
+        return frozenset(pack.blob for pack in self.taken if pack.blob not in own)
+
 
 def make_plan(
     manifest: Manifest,
@@ -114,7 +120,8 @@ def _take(
 def _is_likely_in(folder: Path, segment: Segment) -> bool:
     try:
         status = (folder / segment.entry.path).lstat()
-    except OSError:
+    except (OSError, ValueError):
+        # ValueError: a name with NUL. Names are judged later, and nothing is opened here.
         return False
     return status.st_size == segment.entry.size
 
@@ -134,7 +141,7 @@ def _contents(
             continue
         try:
             update = supply.update(relative.update)
-            if sum(pack.blob.size for pack in update.packs) < sum(pack.blob.size for pack in missing):
+            if update.size < sum(pack.blob.size for pack in missing):
                 _add_update(contents, update, supply)
         except BootError as error:
             # The whole packs are there all the same.
@@ -167,7 +174,8 @@ def _add_cached(contents: Contents, digest: str, cache: Cache) -> bool:
 
 
 def _add_update(contents: Contents, update: Manifest, supply: Supply) -> None:
-    for piece in update.pieces:
-        raw = zstd_frame.unpack(supply.blob(piece.blob), piece.index_bytes)
+    compressed = supply.ahead(piece.blob for piece in update.pieces)
+    for piece, stored in zip(update.pieces, compressed, strict=True):
+        raw = zstd_frame.unpack(stored, piece.index_bytes)
         for pack, found in zip(piece.packs, contents_of(raw, piece), strict=True):
             contents.add(pack, found)

@@ -26,19 +26,34 @@ def relatives_of(name: str, manifest: str, http: HttpClient, documents: Document
     """
     document = f"updates-{sha256(name.encode())[:16]}"
     try:
-        rows = json.loads(http.get(UPDATES_PATH + manifest, limit=_LIMIT))
-        found = _parse(rows)
-    except (BootError, ValueError, TypeError, KeyError) as error:
+        found = _parse(json.loads(http.get(UPDATES_PATH + manifest, limit=_LIMIT)))
+    except (BootError, ValueError, RecursionError) as error:
         log.info("the server does not say which updates lead to %s: %s", name, error)
-        known = documents.read(document)
-        body = known.body if known is not None else {}
-        return _parse(body["updates"]) if body.get("manifest") == manifest else ()
+        return _remembered(documents.read(document), manifest)
+    rows = [{"old": each.old, "update": each.update} for each in found]
     documents.write(document, Document(0, {"manifest": manifest, "updates": rows}))
     return found
 
 
-def _parse(rows: list[dict[str, str]]) -> tuple[Relative, ...]:
-    found = tuple(Relative(row["old"], row["update"]) for row in rows[:_MOST])
-    if not all(is_digest(each.old) and is_digest(each.update) for each in found):
-        raise ValueError("not a SHA-256 in lower-case hex")
-    return found
+def _remembered(document: Document | None, manifest: str) -> Sequence[Relative]:
+    """Return what the document says, nothing if it is about another manifest or by another program."""
+    try:
+        match document:
+            case Document(body={"manifest": str(about), "updates": rows}) if about == manifest:
+                return _parse(rows)
+    except ValueError as error:
+        log.info("the dongle does not say which updates lead to %s: %s", manifest, error)
+    return ()
+
+
+def _parse(rows: object) -> tuple[Relative, ...]:
+    if not isinstance(rows, list):
+        raise ValueError("not a list")
+    return tuple(_relative(row) for row in rows[:_MOST])
+
+
+def _relative(row: object) -> Relative:
+    match row:
+        case {"old": str(old), "update": str(update)} if is_digest(old) and is_digest(update):
+            return Relative(old, update)
+    raise ValueError("not the SHA-256 of an image and of an update")

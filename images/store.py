@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Collection, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from host.files import write_atomic
 from images.manifest import is_digest, sha256
-from wire.errors import VerificationError
+from wire.errors import TransientError, VerificationError
 
 
 class StoredBlobDamaged(VerificationError):
@@ -19,6 +20,14 @@ class StoredBlobDamaged(VerificationError):
     code = "stored-blob-damaged"
     title = "A blob in the server's store is damaged or missing"
     hint = "Publish the image again: bootserver image publish NAME FILE puts back what is damaged."
+
+
+class StoreUnusable(TransientError):
+    """The folder of blobs could not be read or written now."""
+
+    code = "store-unusable"
+    title = "The server's store of images cannot be used"
+    hint = "See that its disk is not full (bootserver image gc) and that this user may write there."
 
 
 class BlobStore:
@@ -31,10 +40,11 @@ class BlobStore:
     def held(self, *, alone: bool = False) -> Iterator[None]:
         """Keep blobs from being removed for the length of a with block; `alone` is for who removes them.
 
-        Waits for as long as others hold it. Raises OSError.
+        Waits for as long as others hold it. Raises StoreUnusable.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with _usable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
@@ -42,14 +52,18 @@ class BlobStore:
             os.close(handle)
 
     def remove_all_but(self, kept: Collection[str]) -> tuple[int, int]:
-        """Remove blobs that are not named; return how many, and their bytes. Within held(alone=True)."""
+        """Remove blobs that are not named; return how many, and their bytes. Within held(alone=True).
+
+        Raises StoreUnusable.
+        """
         removed = size = 0
-        for digest in list(self.digests()):
-            if digest not in kept:
-                path = self.path(digest)
-                size += path.stat().st_size
-                path.unlink()
-                removed += 1
+        with _usable(self.folder):
+            for digest in list(self.digests()):
+                if digest not in kept:
+                    path = self.path(digest)
+                    size += path.stat().st_size
+                    path.unlink()
+                    removed += 1
         return removed, size
 
     def path(self, digest: str) -> Path:
@@ -63,21 +77,26 @@ class BlobStore:
         return is_digest(digest) and self.path(digest).is_file()
 
     def get(self, digest: str) -> bytes:
-        """Return the verified content. Raises StoredBlobDamaged."""
+        """Return the verified content. Raises StoredBlobDamaged, StoreUnusable."""
         path = self.path(digest)
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise StoredBlobDamaged(f"{path} is missing") from None
+            with _usable(path, but=(errno.ENOENT, errno.EIO)):
+                data = path.read_bytes()
+        except OSError as error:
+            raise StoredBlobDamaged(f"{path}: {error.strerror}") from None
         if sha256(data) != digest:
             raise StoredBlobDamaged(str(path))
         return data
 
     def put(self, data: bytes) -> str:
-        """Keep `data` durably and return its digest; a damaged blob of that name is replaced."""
+        """Keep `data` durably and return its digest; a damaged blob of that name is replaced.
+
+        Raises StoreUnusable.
+        """
         digest = sha256(data)
         if not self.is_sound(digest):
-            write_atomic(self.path(digest), data)
+            with _usable(self.folder):
+                write_atomic(self.path(digest), data)
         return digest
 
     def is_sound(self, digest: str) -> bool:
@@ -96,3 +115,13 @@ class BlobStore:
     def damaged(self) -> Iterator[str]:
         """Read everything; yield the name of every blob whose content is wrong."""
         return (digest for digest in self.digests() if not self.is_sound(digest))
+
+
+@contextmanager
+def _usable(path: Path, but: Collection[int] = ()) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in but:
+            raise
+        raise StoreUnusable(f"{path}: {error.strerror}") from None

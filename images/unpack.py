@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -19,14 +19,16 @@ from itertools import chain
 from pathlib import Path
 
 from host.files import read_regular
+from host.http import NotAtServer
 from images import index, zstd_frame
 from images.cache import Cache
 from images.fetch import Supply, Transfer, pins
-from images.manifest import ImageKind, Manifest, Pack, SignedImage
+from images.index import Segment
+from images.manifest import ImageKind, MalformedManifest, Manifest, Pack, SignedImage
 from images.plan import OldTree, Plan, Relative, Taken, make_plan
 from images.progress import Progress, silent
 from images.rate import Rate
-from images.source import Source
+from images.source import CorruptImage, Source
 from images.walk import Walk
 from images.write import TargetFull, TreeWriter
 from wire.errors import VerificationError
@@ -36,8 +38,8 @@ _MIB = 1024 * 1024
 
 
 log = logging.getLogger(__name__)
-# Writes what it wants of a pack's data.
-Task = Callable[[memoryview], None]
+# Writes what it wants of a pack, which it is given compressed.
+Task = Callable[[bytes], None]
 
 
 class NotATree(VerificationError):
@@ -113,12 +115,12 @@ class _Unpacking:
     def run(self, tree: OldTree | None) -> None:
         with (
             ThreadPoolExecutor(_WRITERS, "write") as pool,
-            closing(self._supply.ahead(self._plan.blobs)) as contents,
+            closing(self._supply.ahead(self._plan.blobs, self._plan.others)) as contents,
         ):
             writing = _Running()
             for pack, task in chain(self._own(), self._taken()):
                 self._room.acquire()
-                writing.add(pool.submit(self._unpacked, next(contents), pack, task))
+                writing.add(pool.submit(self._released, task, next(contents)))
                 self._rate.add(pack.blob.size)
                 self._on_progress(self._rate.estimate().fraction, str(self._rate.estimate()))
             writing.wait()
@@ -136,22 +138,32 @@ class _Unpacking:
             self._writer.frame(found.frame)
             for pack, segments in zip(piece.packs, found.packs, strict=True):
                 if number not in self._plan.without:
-                    yield pack, partial(self._writer.segments, segments)
+                    yield pack, partial(self._write_all, pack, segments)
                 number += 1
         walk.end()
 
     def _taken(self) -> Iterator[tuple[Pack, Task]]:
         """Yield the packs that some files are taken from."""
         for pack, taken in self._plan.taken.items():
-            yield pack, partial(self._write_some, taken)
+            yield pack, partial(self._write_some, pack, taken)
 
-    def _unpacked(self, compressed: bytes, pack: Pack, task: Task) -> None:
+    def _released(self, task: Task, compressed: bytes) -> None:
         try:
-            task(memoryview(zstd_frame.unpack(compressed, pack.data_bytes)))
+            task(compressed)
         finally:
             self._room.release()
 
-    def _write_some(self, taken: Iterable[Taken], data: memoryview) -> None:
+    def _write_all(self, pack: Pack, segments: Sequence[Segment], compressed: bytes) -> None:
+        self._writer.segments(segments, memoryview(zstd_frame.unpack(compressed, pack.data_bytes)))
+
+    def _write_some(self, pack: Pack, taken: Sequence[Taken], compressed: bytes) -> None:
+        try:
+            data = memoryview(zstd_frame.unpack(compressed, pack.data_bytes))
+        except MalformedManifest as error:
+            # Nobody signed this one; it is empty if it could not be had.
+            log.info("pack %s is of no use: %s", pack.blob.sha256, error)
+            self._wrong.extend(taken)
+            return
         for each in taken:
             self._write_checked(each, data[each.offset : each.offset + each.segment.length])
 
@@ -172,12 +184,15 @@ class _Unpacking:
             self._wrong.append(taken)
 
     def _make_up(self) -> None:
-        """Fetch what was not where it was expected."""
+        """Fetch what was not where it was expected, each pack once."""
+        wrong: dict[Pack, list[Taken]] = {}
         for taken in self._wrong:
-            compressed = self._supply.blob(taken.own.blob)
-            data = memoryview(zstd_frame.unpack(compressed, taken.own.data_bytes))
-            own = data[taken.own_offset : taken.own_offset + taken.segment.length]
-            self._writer.segments([taken.segment], own)
+            wrong.setdefault(taken.own, []).append(taken)
+        for pack, lacking in wrong.items():
+            data = memoryview(zstd_frame.unpack(self._supply.blob(pack.blob), pack.data_bytes))
+            for taken in lacking:
+                own = data[taken.own_offset : taken.own_offset + taken.segment.length]
+                self._writer.segments([taken.segment], own)
 
 
 class _Running:
@@ -216,11 +231,21 @@ def prefetch(
         if supply.refused:
             return supply.transfer
         plan = make_plan(manifest, supply, cache, relatives)
-        rate = Rate(sum(blob.size for blob in plan.blobs))
-        for blob in supply.bring_all(plan.blobs):
-            rate.add(blob.size)
-            on_progress(rate.estimate().fraction, f"{manifest.name} into the cache, {rate.estimate()}")
+        try:
+            _bring(plan, supply, on_progress)
+        except (CorruptImage, NotAtServer) as error:
+            if not plan.others:
+                raise
+            log.info("%s is brought without what others have of it: %s", manifest.name, error)
+            _bring(Plan(manifest, plan.index), supply, on_progress)
     return supply.transfer
+
+
+def _bring(plan: Plan, supply: Supply, on_progress: Progress) -> None:
+    rate = Rate(sum(blob.size for blob in plan.blobs))
+    for blob in supply.bring_all(plan.blobs):
+        rate.add(blob.size)
+        on_progress(rate.estimate().fraction, f"{plan.manifest.name} into the cache, {rate.estimate()}")
 
 
 def _check_room(manifest: Manifest, target: Path) -> None:

@@ -9,8 +9,11 @@ file has is said by the signed image alone, and what comes out of a pack is judg
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from tempfile import TemporaryFile
 
 from images import index, zstd_frame
 from images.contents import Content
@@ -24,12 +27,16 @@ from images.manifest import (
     Manifest,
     Pack,
     Piece,
+    check,
     is_digest,
 )
 from images.store import BlobStore
 
 LEVEL = 19
-PACK_BYTES = MAXIMUM_UNPACKED_BYTES
+# What cannot be compressed becomes larger by some hundred bytes, and shall still be a blob.
+PACK_BYTES = MAXIMUM_UNPACKED_BYTES - 65536
+# Of a pack, so that its row in the index stays small.
+PACK_FILES = 100_000
 
 
 def is_content(segment: Segment) -> bool:
@@ -41,25 +48,48 @@ def make_update(old: Manifest, new: Manifest, store: BlobStore) -> Manifest:
     """Put into the store what brings who has `old` to `new`, and return its manifest.
 
     Packs that both have are not repeated. Files too large for a pack have packs of their own in every image.
-    Raises StoredBlobDamaged, MalformedManifest.
+    The files wait in a temporary file, in TMPDIR and without a name. Raises StoredBlobDamaged,
+    MalformedManifest, OSError.
     """
     known = {
         segment.entry.sha256
         for piece in old.pieces
         for segments in index.read(store.get(piece.blob.sha256), piece).packs
         for segment in segments
+        if is_content(segment)
     }
     there = {pack.blob for pack in old.packs}
-    fresh = sorted(_fresh(new, known, there, store), key=lambda found: _likeness(found[0]))
-    packs, contents = [], []
-    for group in _groups(fresh):
-        data = b"".join(content for _, content in group)
-        packs.append(Pack(_put(data, store), len(data)))
-        contents.append([[entry.sha256, len(content)] for entry, content in group])
-    raw = json.dumps(contents, separators=(",", ":")).encode()
-    update = Manifest(new.name, ImageKind.UPDATE, (Piece(_put(raw, store), len(raw), tuple(packs)),))
+    with TemporaryFile() as file:
+        fresh = []
+        for entry, content in _fresh(new, known, there, store):
+            fresh.append(_Fresh(_likeness(entry), entry.sha256, file.tell(), len(content)))
+            file.write(content)
+        file.flush()
+        pieces = [_piece(group, file.fileno(), store) for group in _groups(sorted(fresh))]
+    update = Manifest(new.name, ImageKind.UPDATE, tuple(pieces or [_piece([], -1, store)]))
+    check(update)
     store.put(update.to_bytes())
     return update
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class _Fresh:
+    """A file that the older image lacks: where it waits in the temporary file."""
+
+    likeness: tuple[str, ...]
+    sha256: str
+    offset: int
+    length: int
+
+
+def _piece(group: Sequence[_Fresh], file: int, store: BlobStore) -> Piece:
+    """Make a pack of the files, and the piece of the index that has it."""
+    packs: tuple[Pack, ...] = ()
+    if group:
+        data = b"".join(os.pread(file, each.length, each.offset) for each in group)
+        packs = (Pack(_put(data, store), len(data)),)
+    raw = json.dumps([[[each.sha256, each.length] for each in group]][: len(packs)], separators=(",", ":"))
+    return Piece(_put(raw.encode(), store), len(raw), packs)
 
 
 def contents_of(raw: bytes, piece: Piece) -> tuple[tuple[Content, ...], ...]:
@@ -97,7 +127,7 @@ def _fresh(
                 continue
             data, at = zstd_frame.unpack(store.get(pack.blob.sha256), pack.data_bytes), 0
             for segment in segments:
-                if segment.entry.sha256 in wanted:
+                if is_content(segment) and segment.entry.sha256 in wanted:
                     wanted.discard(segment.entry.sha256)
                     known.add(segment.entry.sha256)
                     yield segment.entry, data[at : at + segment.length]
@@ -110,15 +140,15 @@ def _likeness(entry: Entry) -> tuple[str, ...]:
     return path.suffix, path.name, entry.path
 
 
-def _groups(found: Iterable[tuple[Entry, bytes]]) -> Iterator[list[tuple[Entry, bytes]]]:
-    group: list[tuple[Entry, bytes]] = []
+def _groups(found: Iterable[_Fresh]) -> Iterator[list[_Fresh]]:
+    group: list[_Fresh] = []
     size = 0
-    for entry, content in found:
-        if group and size + len(content) > PACK_BYTES:
+    for each in found:
+        if group and (size + each.length > PACK_BYTES or len(group) >= PACK_FILES):
             yield group
             group, size = [], 0
-        group.append((entry, content))
-        size += len(content)
+        group.append(each)
+        size += each.length
     if group:
         yield group
 

@@ -7,6 +7,7 @@ link, and nothing is written outside.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -80,9 +81,10 @@ class Walk:
             return
         if self._last is not None and min(firsts) <= self._last:
             raise MalformedManifest("the pieces of the index overlap")
-        both = {entry.path for entry in frame} & {entry.path for entry in files}
+        # Compared as Linux does: escaped and not, one name may be two texts.
+        both = {b"/".join(key) for key in keys[0]} & {b"/".join(key) for key in keys[1]}
         if both:
-            raise MalformedManifest(f"{min(both)!r} comes twice")
+            raise MalformedManifest(f"{os.fsdecode(min(both))!r:.200} comes twice")
         self._last = max(sequence[-1] for sequence in keys if sequence)
 
 

@@ -103,6 +103,32 @@ def test_pieces_are_bounded(store, monkeypatch):
     assert len(read(manifest, store)[0]) == 97
 
 
+def test_pieces_are_bounded_also_where_nothing_fills_a_pack(store, monkeypatch):
+    monkeypatch.setattr(make, "PIECE_ROWS", 10)
+    monkeypatch.setattr(make, "MOST_PIECE_ROWS", 20)
+    tree = Tree(ROOT).add("a", b"x")
+    for number in range(95):
+        tree.add(f"d{number:02}")
+    manifest = make_image("base", tree, store)
+    assert len(manifest.pieces) >= 95 // 20
+    assert len(read(manifest, store)[0]) == 97
+
+
+def test_an_index_that_no_node_would_take_is_not_published(store, monkeypatch):
+    monkeypatch.setattr(make, "MAXIMUM_UNPACKED_BYTES", 5000)
+    tree = Tree(ROOT).add("a", b"x").add("b", b"y", xattrs=(("user.note", bytes(5000)),))
+    with pytest.raises(NotAnImage, match="'b' and others"):
+        make_image("base", tree, store)
+
+
+def test_nor_is_any_other_manifest_that_no_node_would_take(store, monkeypatch):
+    monkeypatch.setattr("images.manifest.MAXIMUM_BLOB_BYTES", 10)
+    before = set(store.digests())
+    with pytest.raises(NotAnImage, match="10 wanted"):
+        make_image("base", many(), store)
+    assert not any(b'"pieces"' in store.get(digest) for digest in set(store.digests()) - before)
+
+
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from images import index
 from images.entries import Entry, Kind
 from images.index import Index, Segment, dump, load
 from images.manifest import Blob, MalformedManifest, Pack, Piece
@@ -119,6 +120,7 @@ def test_bad_segments(packs):
         [([ROOT, folder("b")],), ([folder("b")],)],
         [([ROOT, folder("f")], [whole(F)])],
         [([ROOT], [whole(F)]), ([ROOT],)],
+        [([ROOT, folder("\udcc3\udca9")], [whole(replace(F, path="\u00e9"))])],
     ],
 )
 def test_bad_orders(pieces):
@@ -133,6 +135,13 @@ def test_entries_are_read_as_they_were_written(tree):
 
 GOOD = json.loads(dump([ROOT], [[whole(F)]]))
 PIECE = Piece(BLOB, 1, (Pack(BLOB, 5),))
+
+
+def test_a_piece_that_would_fill_the_memory_is_not_read(monkeypatch):
+    monkeypatch.setattr(index, "_MAXIMUM_VALUES", 10)
+    assert load(dump([ROOT, folder("a")], []), Piece(BLOB, 1, ()))
+    with pytest.raises(MalformedManifest, match="more than 10"):
+        load(b"[[" + b"[]," * 10 + b"{}],[]]", Piece(BLOB, 1, ()))
 
 
 def test_the_form_is_as_documented():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from host.http import HttpClient
 from images.documents import Document, Documents
@@ -26,19 +27,34 @@ def relatives_of(name: str, manifest: str, http: HttpClient, documents: Document
     """
     document = f"updates-{sha256(name.encode())[:16]}"
     try:
-        rows = json.loads(http.get(UPDATES_PATH + manifest, limit=_LIMIT))
-        found = _parse(rows)
-    except (BootError, ValueError, TypeError, KeyError) as error:
+        found = _parse(json.loads(http.get(UPDATES_PATH + manifest, limit=_LIMIT)))
+    except (BootError, ValueError, RecursionError) as error:
         log.info("the server does not say which updates lead to %s: %s", name, error)
-        known = documents.read(document)
-        body = known.body if known is not None else {}
-        return _parse(body["updates"]) if body.get("manifest") == manifest else ()
+        return _remembered(documents.read(document), manifest)
+    # Only what was understood: the rest of an answer may be what no document can hold.
+    rows = [{"old": each.old, "update": each.update} for each in found]
     documents.write(document, Document(0, {"manifest": manifest, "updates": rows}))
     return found
 
 
-def _parse(rows: list[dict[str, str]]) -> tuple[Relative, ...]:
-    found = tuple(Relative(row["old"], row["update"]) for row in rows[:_MOST])
-    if not all(is_digest(each.old) and is_digest(each.update) for each in found):
-        raise ValueError("not a SHA-256 in lower-case hex")
-    return found
+def _remembered(document: Document | None, manifest: str) -> tuple[Relative, ...]:
+    match document:
+        case Document(body={"manifest": known, "updates": rows}) if known == manifest:
+            # What another version of this program wrote may have another form.
+            with suppress(ValueError):
+                return _parse(rows)
+    return ()
+
+
+def _parse(rows: object) -> tuple[Relative, ...]:
+    """Read the list. Raises ValueError."""
+    if not isinstance(rows, list):
+        raise ValueError("not a list")
+    return tuple(_relative(row) for row in rows[:_MOST])
+
+
+def _relative(row: object) -> Relative:
+    match row:
+        case {"old": str(old), "update": str(new)} if is_digest(old) and is_digest(new):
+            return Relative(old, new)
+    raise ValueError("not two SHA-256 in lower-case hex")

@@ -19,7 +19,7 @@ from images.manifest import ImageKind, Manifest, parse
 from images.sources.detect import open_source
 from images.sources.layers import LayeredSource
 from images.store import StoreUnusable
-from images.update import make_update
+from images.update import is_worth_while, make_update
 from wire.errors import VerificationError
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _update(state: State, old: str, new: Manifest) -> None:
             return
     try:
         before = parse(state.blobs.get(old))
-        if ImageKind.DISK in (before.kind, new.kind):
+        if ImageKind.DISK in (before.kind, new.kind) or not is_worth_while(before, new, state.blobs):
             return
         update = make_update(before, new, state.blobs)
     except (VerificationError, StoreUnusable, OSError) as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from tempfile import TemporaryFile
@@ -35,6 +35,8 @@ from images.store import BlobStore
 LEVEL = 19
 # What cannot be compressed becomes larger by some hundred bytes, and shall still be a blob.
 PACK_BYTES = MAXIMUM_UNPACKED_BYTES - 65536
+# An update that brings no more is made in any case: that takes half a minute.
+SMALL_BYTES = 64 * 1024 * 1024
 # Of a pack, so that its row in the index stays small.
 PACK_FILES = 100_000
 
@@ -44,6 +46,16 @@ def is_content(segment: Segment) -> bool:
     return segment.is_whole and not segment.entry.holes
 
 
+def is_worth_while(old: Manifest, new: Manifest, store: BlobStore) -> bool:
+    """Say whether an update would be of use: not where most of a large image is new.
+
+    Its own packs are as good then, and compressing all of it so well takes minutes. Raises as make_update().
+    """
+    known = _contents(old, store)
+    fresh = {digest: size for digest, size in _contents(new, store).items() if digest not in known}
+    return sum(fresh.values()) <= max(SMALL_BYTES, new.data_bytes // 2)
+
+
 def make_update(old: Manifest, new: Manifest, store: BlobStore) -> Manifest:
     """Put into the store what brings who has `old` to `new`, and return its manifest.
 
@@ -51,13 +63,7 @@ def make_update(old: Manifest, new: Manifest, store: BlobStore) -> Manifest:
     The files wait in a temporary file, in TMPDIR and without a name. Raises StoredBlobDamaged,
     MalformedManifest, OSError.
     """
-    known = {
-        segment.entry.sha256
-        for piece in old.pieces
-        for segments in index.read(store.get(piece.blob.sha256), piece).packs
-        for segment in segments
-        if is_content(segment)
-    }
+    known = _contents(old, store)
     there = {pack.blob for pack in old.packs}
     with TemporaryFile() as file:
         fresh = []
@@ -115,10 +121,21 @@ def contents_in(segments: Iterable[Segment]) -> Iterator[Content]:
         yield Content(segment.entry.sha256 if is_content(segment) else "", segment.length)
 
 
+def _contents(manifest: Manifest, store: BlobStore) -> dict[str, int]:
+    """Return the hash of every content that a tree has, and its bytes."""
+    return {
+        segment.entry.sha256: segment.length
+        for piece in manifest.pieces
+        for segments in index.read(store.get(piece.blob.sha256), piece).packs
+        for segment in segments
+        if is_content(segment)
+    }
+
+
 def _fresh(
-    new: Manifest, known: set[str], there: set[Blob], store: BlobStore
+    new: Manifest, old: Collection[str], there: set[Blob], store: BlobStore
 ) -> Iterator[tuple[Entry, bytes]]:
-    known = set(known)
+    known = set(old)
     for piece in new.pieces:
         found = index.read(store.get(piece.blob.sha256), piece)
         for pack, segments in zip(piece.packs, found.packs, strict=True):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 # What the fuzzer follows to find new paths; instrumented as it is imported.
-FOLLOWED = ["wire", "host", "images", "bootserver", "xmlrpc.client", "tests.fuzz.targets"]
+FOLLOWED = ["wire", "host", "images", "bootserver", "xmlrpc.client", "tarfile", "tuf", "tests.fuzz"]
 WORK = Path(__file__).parents[2] / ".build/fuzz"
 HANGS_SECONDS, MEMORY_MIB = 10, 512
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from bootserver.sessions import Auth, NotAuthentic
@@ -23,16 +19,18 @@ from host.refusals import PAUSE_SECONDS, Refusals
 from images.cache import Cache
 from images.documents import Document, Documents
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, parse, sha256
+from tests.fuzz.image_targets import image_targets
+from tests.fuzz.metadata_target import metadata_target
+from tests.fuzz.target import KEY, Target, scratch
 from wire import nodeconf, xmlrpc
 from wire.canonical import canonical
 from wire.handoff import load_handoff
 from wire.messages import NodeDetails
-from wire.session import METHOD, NodeKey
+from wire.session import METHOD
 from wire.slivers import NodeSlivers
 from wire.structure import MalformedMessage, structure, unstructure
 
 FOUND = Path(__file__).parent / "found"
-KEY = NodeKey(b"k" * 32)
 DATA = b"content of a blob"
 
 
@@ -83,17 +81,11 @@ def manifest(raw: bytes) -> None:
         load_handoff(raw.decode(errors="replace"))
 
 
-@cache
-def _scratch() -> Path:
-    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    return Path(tempfile.mkdtemp(prefix="bm-fuzz-", dir=where))
-
-
 def journal(raw: bytes) -> None:
     """The journal on the dongle, and the refusals that it tells of."""
-    path = _scratch() / "journal.jsonl"
+    path = scratch() / "journal.jsonl"
     path.write_bytes(raw)
-    boot_id = _scratch() / "boot_id"
+    boot_id = scratch() / "boot_id"
     boot_id.write_text("boot1")
     found = Journal(path)
     for record in found.records():
@@ -103,7 +95,7 @@ def journal(raw: bytes) -> None:
 
 def documents(raw: bytes) -> None:
     """A document on the dongle."""
-    folder = _scratch() / "dongle"
+    folder = scratch() / "dongle"
     path = folder / "documents/node.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(raw)
@@ -113,7 +105,7 @@ def documents(raw: bytes) -> None:
 
 def cache_folder(raw: bytes) -> None:
     """The cache's folder: lines are a kind of entry and its name, and then what a node does with them."""
-    folder = _scratch() / "cache"
+    folder = scratch() / "cache"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "blobs").mkdir(parents=True)
     for line in raw.splitlines()[:20]:
@@ -138,15 +130,6 @@ def cache_folder(raw: bytes) -> None:
     found.put(digest, DATA)
     assert found.get(digest) in (None, DATA)
     assert found.get(sha256(b"a" * 50)) in (None, b"a" * 50)
-
-
-@dataclass(frozen=True)
-class Target:
-    """One function to fuzz, what it begins with, and how long an input may be (bytes)."""
-
-    run: Callable[[bytes], None]
-    seeds: tuple[bytes, ...]
-    longest: int = 4096
 
 
 def _plain(value: object) -> bytes:
@@ -196,7 +179,7 @@ _JOURNAL = [
 
 
 def _document() -> bytes:
-    folder = _scratch() / "seed"
+    folder = scratch() / "seed"
     (folder / "documents").mkdir(parents=True, exist_ok=True)
     Documents(Cache(folder, Events("fuzz")), KEY).write("node", Document(3, {"a": [1, True, "x"]}))
     return (folder / "documents/node.json").read_bytes()
@@ -221,6 +204,8 @@ def targets() -> dict[str, Target]:
         "cache_folder": Target(
             cache_folder, (b"f%s\nd.%s.x\nlabc\np%s" % ((sha256(DATA).encode(),) * 3), b"a" * 5)
         ),
+        **image_targets(),
+        **metadata_target(),
     }
 
 

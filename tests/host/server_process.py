@@ -13,11 +13,12 @@ START_SECONDS = 60
 
 
 class Process:
-    """A running bootserver."""
+    """A running bootserver; `options` are those of every command."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         self.folder = folder
-        words = [*bootserver(folder), "serve", "--listen", "127.0.0.1:0", "--operator", "127.0.0.1:0"]
+        ports = ["--listen", "127.0.0.1:0", "--operator", "127.0.0.1:0"]
+        words = [*bootserver(folder), *options, "serve", *ports]
         self.log = (folder / "log").open("ab")
         self.process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.log, text=True)
         lines = [self.process.stdout.readline() for _ in range(2)]

@@ -10,7 +10,7 @@ from images import make, update, zstd_frame
 from images.make import make_image
 from images.manifest import MAXIMUM_BLOB_BYTES, parse, sha256
 from images.store import BlobStore
-from images.update import PACK_BYTES, contents_of, make_update
+from images.update import PACK_BYTES, contents_of, is_worth_while, make_update
 from tests.unit.image_trees import ROOT, Tree
 
 
@@ -94,3 +94,11 @@ def test_its_making_takes_little_memory(store, monkeypatch):
         assert tracemalloc.get_traced_memory()[1] < 1_500_000
     finally:
         tracemalloc.stop()
+
+
+def test_an_update_of_nearly_all_is_not_worth_while(store, monkeypatch):
+    old, new = image(store, a=b"1" * 100, b=b"2" * 10), image(store, a=b"3" * 100, b=b"2" * 10)
+    assert is_worth_while(old, new, store), "it is small"
+    monkeypatch.setattr(update, "SMALL_BYTES", 20)
+    assert not is_worth_while(old, new, store)
+    assert is_worth_while(old, image(store, a=b"1" * 100, b=b"4" * 10), store)

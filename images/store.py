@@ -54,7 +54,7 @@ class BlobStore:
     def remove_all_but(self, kept: Collection[str]) -> tuple[int, int]:
         """Remove blobs that are not named; return how many, and their bytes. Within held(alone=True).
 
-        Raises StoreUnusable.
+        What a power cut left half written goes too, and is not counted. Raises StoreUnusable.
         """
         removed = size = 0
         with _usable(self.folder):
@@ -64,6 +64,8 @@ class BlobStore:
                     size += path.stat().st_size
                     path.unlink()
                     removed += 1
+            for path in self.folder.glob("[0-9a-f][0-9a-f]/.*"):
+                path.unlink()
         return removed, size
 
     def path(self, digest: str) -> Path:

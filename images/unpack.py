@@ -180,7 +180,7 @@ class _Unpacking:
         if hashlib.sha256(content).hexdigest() == taken.segment.entry.sha256:
             self._writer.segments([taken.segment], content)
         else:
-            log.info("%s is not what the image has; taken from its own pack", taken.segment.entry.path)
+            log.info("%r is not what the image has; taken from its own pack", taken.segment.entry.path)
             self._wrong.append(taken)
 
     def _make_up(self) -> None:

@@ -11,7 +11,8 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from images.entries import Entry, Kind
@@ -21,6 +22,8 @@ from wire.errors import BootError, CommandError, ConfigurationError
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Free blocks of a file system below which it counts as full.
+_ROOM = 16
 
 
 class TargetFull(ConfigurationError):
@@ -53,7 +56,9 @@ class TreeWriter:
         self._begun: dict[str, int] = {}
         self._lock = threading.Lock()
         # What the kernel gives to everything that is made here, and so need not be set again.
-        self._owner = (os.geteuid(), os.getegid())
+        found = os.fstat(self._root)
+        inherits = found.st_mode & stat.S_ISGID
+        self._owner = (os.geteuid(), found.st_gid if inherits else os.getegid())
 
     def close(self) -> None:
         """Give the folder back."""
@@ -162,8 +167,7 @@ class TreeWriter:
         """Set owner, attributes, mode and time, in this order: each of the first takes from what follows."""
         if (entry.uid, entry.gid) != self._owner:
             os.fchown(handle, entry.uid, entry.gid)
-        for name, value in entry.xattrs:
-            os.setxattr(handle, name, value)
+        self._set_attributes(entry, partial(os.setxattr, handle))
         os.fchmod(handle, entry.mode)
         os.utime(handle, ns=(entry.mtime_ns, entry.mtime_ns))
 
@@ -180,16 +184,31 @@ class TreeWriter:
     def _describe(self, entry: Entry) -> None:
         """Do the same to what cannot be opened: links, devices, pipes."""
         os.chown(entry.path, entry.uid, entry.gid, dir_fd=self._root, follow_symlinks=False)
-        for name, value in entry.xattrs:
-            # There is no setxattr by a folder's handle.
-            os.setxattr(f"/proc/self/fd/{self._root}/{entry.path}", name, value, follow_symlinks=False)
+        # There is no setxattr by a folder's handle.
+        where = f"/proc/self/fd/{self._root}/{entry.path}"
+        self._set_attributes(entry, partial(os.setxattr, where, follow_symlinks=False))
         if entry.kind is not Kind.LINK:
             os.chmod(entry.path, entry.mode, dir_fd=self._root)
         times = (entry.mtime_ns, entry.mtime_ns)
         os.utime(entry.path, ns=times, dir_fd=self._root, follow_symlinks=False)
 
+    def _set_attributes(self, entry: Entry, put: Callable[[str, bytes], None]) -> None:
+        for name, value in entry.xattrs:
+            try:
+                put(name, value)
+            except OSError as error:
+                # A file system says so too of one that it has no room for anywhere: ext4 of more than 4 KiB.
+                if error.errno in _FULL and os.fstatvfs(self._root).f_bfree < _ROOM:
+                    raise
+                what = f"the extended attribute {name!r} of {len(value)} bytes"
+                raise CannotWrite(f"{self._where(entry)}: {what}: {error.strerror}") from None
+
+    def _where(self, entry: Entry) -> str:
+        # Bytes that are no UTF-8 must be sayable: to a console, in a message to the server.
+        return os.fsencode(self._name / entry.path).decode(errors="backslashreplace")
+
     def _failed(self, entry: Entry, error: OSError) -> BootError:
-        where = self._name / entry.path
+        where = self._where(entry)
         if error.errno in _FULL:
             return TargetFull(f"no space left at {where}")
         return CannotWrite(f"{where}: {error.strerror}")

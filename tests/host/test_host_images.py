@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from host.events import Events
 from host.http import HttpClient, NotAtServer, ServerUnreachable
 from images import make, source, zstd_frame
 from images.cache import Cache
+from images.entries import Entry, Kind
 from images.fetch import Transfer
 from images.manifest import Blob, ImageKind, Manifest, SignedImage, sha256
 from images.plan import OldTree, Relative
@@ -28,6 +30,7 @@ from images.store import BlobStore
 from images.tree import empty
 from images.unpack import TargetFull, install, unpack
 from images.update import make_update
+from images.write import CannotWrite, TreeWriter
 from tests.host.image_server import describe, ext4, make_tree, publish_tree, serving
 
 pytestmark = pytest.mark.host
@@ -192,6 +195,35 @@ def test_an_image_that_cannot_fit_writes_nothing(published, tmp_path, events):
         with pytest.raises(TargetFull, match="needs"):
             put_in(server, manifest, small, Cache(None, events))
         assert [path.name for path in small.iterdir()] == ["lost+found"]
+
+
+def test_an_attribute_that_the_file_system_cannot_hold_is_named(tmp_path):
+    entry = Entry("f", Kind.FILE, 0o644, 0, 0, 0, (("user.note", bytes(60_000)),))
+    said = r"/f: the extended attribute 'user\.note' of 60000 bytes: No space"
+    with (
+        ext4(tmp_path, 16) as small,
+        closing(TreeWriter(small)) as writer,
+        pytest.raises(CannotWrite, match=said),
+    ):
+        writer.frame([entry])
+
+
+def test_an_error_can_be_said_whatever_the_name(target):
+    """On a console, and in a message to the server."""
+    entry = Entry(os.fsdecode(b"\xff"), Kind.CHARACTER, 0o644, 0, 0, 0, device=2**63)
+    with closing(TreeWriter(target)) as writer, pytest.raises(CannotWrite) as refused:
+        writer.frame([entry])
+    assert r"/\xff: " in refused.value.detail
+
+
+def test_a_target_that_gives_its_group_to_what_is_made_in_it(target):
+    os.chown(target, 0, 12345)
+    target.chmod(0o2755)
+    files = [Entry("0", Kind.FILE, 0o644, 0, 0, 0), Entry("1", Kind.FILE, 0o644, 0, 12345, 0)]
+    with closing(TreeWriter(target)) as writer:
+        writer.frame([Entry("", Kind.FOLDER, 0o755, 0, 0, 0), *files])
+        writer.finish()
+    assert [(target / name).stat().st_gid for name in "01"] == [0, 12345]
 
 
 def test_a_target_that_fills_up(published, tmp_path, events, monkeypatch):

@@ -1,10 +1,14 @@
 """The server's blob store, and emptying trees."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from images import tree
 from images.manifest import sha256
-from images.store import BlobStore, StoredBlobDamaged
+from images.store import BlobStore, StoredBlobDamaged, StoreUnusable
 
 
 def test_blobs_lie_where_documented(tmp_path):
@@ -37,6 +41,35 @@ def test_putting_again_repairs(tmp_path):
     store.path(digest).unlink()
     with pytest.raises(StoredBlobDamaged):
         store.get(digest)
+
+
+def test_what_a_power_cut_left_half_written_is_removed_with_what_nothing_names(tmp_path):
+    store = BlobStore(tmp_path)
+    kept, gone = store.put(b"kept"), store.put(b"gone")
+    left = store.path(kept).with_name(f".{kept}.abc")
+    left.write_bytes(b"ke")
+    with store.held(alone=True):
+        assert store.remove_all_but({kept}) == (1, 4)
+    assert list(store.digests()) == [kept]
+    assert not store.has(gone)
+    assert not left.exists()
+
+
+def test_a_store_that_cannot_be_used_is_no_damaged_blob(tmp_path, monkeypatch):
+    store = BlobStore(tmp_path)
+    digest = store.put(b"content")
+
+    def fails(code):
+        def read(_):
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(Path, "read_bytes", read)
+
+    fails(errno.EACCES)
+    with pytest.raises(StoreUnusable, match="Permission denied"):
+        store.get(digest)
+    fails(errno.EIO)
+    assert list(store.damaged()) == [digest], "publishing again writes it anew"
 
 
 def test_emptying_follows_no_link_and_keeps_lost_and_found(tmp_path):

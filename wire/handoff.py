@@ -41,5 +41,5 @@ def load_handoff(text: str) -> Handoff:
     """Read the file's text. Raises MalformedMessage."""
     try:
         return structure(json.loads(text), Handoff)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedMessage(f"/{PATH}: {error}") from None

@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,12 @@ _TREE = (
         [Segment(_BIG, 2, 3)],
     ],
 )
+# Each but the first is refused for another reason.
+_RANGES = [
+    [[(512, 512), (4096, 1024)], [(8192, 512)]],
+    [[(512, 1024), (1024, 512)]],
+    [[(DISK_BYTES, 512)]],
+]
 _RELATIVES = [{"old": "a" * 64, "update": "c" * 64}, {"old": "0" * 64, "update": "1" * 64}]
 _SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
 _ARCHIVE = tar(
@@ -222,8 +229,21 @@ _ARCHIVE = tar(
 )
 
 
+_BOMB = zstd_frame.compress(bytes(16 * MIB), 3)
+
+
 def _plain(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _hostile() -> list[bytes]:
+    """Return what must be refused: names that lead out, what is below no folder, and numbers of no type."""
+    entries = (
+        *map(folder, ("..", "a/../../b", "/etc", "x/y")),
+        replace(_TREE[0][3], path="h", target=".."),
+    )
+    frames = [index.dump([ROOT, entry], []) for entry in entries]
+    return [*frames, frames[0].replace(b"493", b"null")]
 
 
 def _sized(data: bytes) -> bytes:
@@ -233,10 +253,13 @@ def _sized(data: bytes) -> bytes:
 def image_targets() -> dict[str, Target]:
     """Return the targets of this file by name."""
     return {
-        "index": Target(index_piece, (index.dump(*_TREE),)),
+        "index": Target(index_piece, (index.dump(*_TREE), *_hostile())),
         "update": Target(update_index, (_plain([[["a" * 64, 5], ["c" * 64, 7]], [["0" * 64, 1]]]),)),
-        "disk_index": Target(disk_piece, (disk_index.dump([[(512, 512), (4096, 1024)], [(8192, 512)]]),)),
+        "disk_index": Target(disk_piece, tuple(map(disk_index.dump, _RANGES))),
         "relatives": Target(relatives, (_plain(_RELATIVES), _plain([]))),
-        "zstd_frame": Target(zstd, (_sized(bytes(range(256)) * 4), _sized(bytes(60_000)), _sized(b"x"))),
+        "zstd_frame": Target(
+            zstd,
+            (_sized(bytes(range(256)) * 4), _sized(bytes(60_000)), _sized(b"x"), b"\0\x64" + _BOMB),
+        ),
         "archive": Target(archive, (_ARCHIVE, zstd_frame.compress(_ARCHIVE, 3)), longest=16384),
     }

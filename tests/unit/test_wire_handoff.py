@@ -15,7 +15,7 @@ def test_it_comes_back_the_same() -> None:
     assert load_handoff(dump_handoff(HANDOFF)) == HANDOFF
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"run_id": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "[" * 100_000, '{"run_id": 1}'])
 def test_a_torn_or_foreign_file_is_refused(text: str) -> None:
     with pytest.raises(MalformedMessage):
         load_handoff(text)

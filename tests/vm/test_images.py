@@ -63,18 +63,20 @@ def test_a_sliver_of_an_oci_image(installed: MakeSite) -> None:
     assert moved["network_bytes"] < moved["cache_bytes"]
 
 
-def test_a_vfat_dongle_keeps_images_too(new_site: MakeSite) -> None:
+def test_a_vfat_dongle_after_a_power_cut_makes_it_slower_at_worst(new_site: MakeSite) -> None:
+    # vfat has no journal: a cut may damage what was written long before it, and what it damages is fetched again.
     site = new_site()
     machine = site.machine
     media.vfat(site.dongle, 1024, "BMCACHE")
     site.power_on()
     machine.wait_event("step.done", step="unpack", timeout=limits.BOOT + limits.INSTALL)
-    assert network_bytes(machine) > 100 * media.MIB
+    whole = network_bytes(machine)
+    assert whole > 100 * media.MIB
     assert not [event for event in machine.events() if event["event"].startswith("cache.")]
     site.server.set_state(NODE, "rins")
     site.power_cycle()
     machine.wait_event("step.done", step="unpack", timeout=limits.BOOT + limits.INSTALL)
-    assert network_bytes(machine) == 0
+    assert network_bytes(machine) < whole / 2
 
 
 def test_the_installed_tree_is_the_image_and_a_changed_file_is_found(installed: MakeSite) -> None:

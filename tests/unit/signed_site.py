@@ -31,7 +31,7 @@ class Path:
         self.asked = []
         self.up = True
 
-    def get(self, path, *, limit, retry):
+    def get(self, path, *, limit, retry=None):
         name = path.removeprefix(METADATA_PATH)
         self.asked.append(name)
         if not self.up:

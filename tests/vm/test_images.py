@@ -64,7 +64,7 @@ def test_a_sliver_of_an_oci_image(installed: MakeSite) -> None:
 
 
 def test_a_vfat_dongle_after_a_power_cut_makes_it_slower_at_worst(new_site: MakeSite) -> None:
-    # vfat has no journal: a cut may damage what was written long before it, and what it damages is fetched again.
+    # vfat has no journal: a cut may damage what was written long before, which is fetched again then.
     site = new_site()
     machine = site.machine
     media.vfat(site.dongle, 1024, "BMCACHE")

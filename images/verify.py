@@ -47,6 +47,8 @@ def deviations(manifest: Manifest, tree: Path, supply: Supply) -> Iterator[Devia
 
 
 def _compare(entry: Entry, source: FolderSource, tree: Path) -> Iterator[str]:
+    if entry.kind is Kind.FOLDER and entry.path and (tree / entry.path).is_mount():
+        return  # The folder of the image is beneath, and nobody sees it.
     member = source.member(entry.path)
     if member is None:
         yield "missing"

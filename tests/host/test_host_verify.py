@@ -7,6 +7,8 @@ import pytest
 
 from host.events import Events
 from host.http import HttpClient
+from host.mounts import mounted
+from host.run import Runner
 from images.cache import Cache
 from images.fetch import Supply
 from images.source import HttpSource
@@ -115,3 +117,10 @@ def test_what_is_there_besides_does_not_matter(laid):
     target, compare = laid
     (target / "etc/more").write_text("x")
     assert compare() == []
+
+
+def test_a_folder_under_a_mount_is_not_judged(laid):
+    target, compare = laid
+    with mounted(Runner(), "none", target / "tmp", fstype="tmpfs"):
+        (target / "tmp").chmod(0o700)
+        assert compare() == []

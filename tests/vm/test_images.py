@@ -13,7 +13,7 @@ from tests.vm.harness.expect import assert_node_is_up, network_bytes
 from tests.vm.harness.site import NODE
 
 # What bootmanager's steps write, or remove, of what the image has.
-WRITTEN = ("boot", "etc/", "root/.ssh", "usr/bin/configmanager", "var/")
+WRITTEN = ("boot", "etc/", "root/.ssh", "var/")
 
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from bootserver.periods import DAY
 from bootserver.rootkeys import load_root_keys
 from bootserver.signing import Signing
 from host.events import Events
-from host.http import AnswerTooLong, NotAtServer, ServerUnreachable
+from host.http import ONCE, AnswerTooLong, NotAtServer, ServerUnreachable
 from images.cache import Cache
 from images.trust import DOCUMENT, ImageTrust
 from images.trust_errors import MetadataMalformed
@@ -31,7 +31,7 @@ class Path:
         self.asked = []
         self.up = True
 
-    def get(self, path, *, limit, retry):
+    def get(self, path, *, limit, retry=ONCE):
         name = path.removeprefix(METADATA_PATH)
         self.asked.append(name)
         if not self.up:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from images.cache import Cache
 from images.documents import Documents
 from images.fetch import Supply
 from images.manifest import SignedImage
+from images.plan import OldTree
 from images.relatives import relatives_of
 from images.source import source_of
 from images.trust import ImageTrust, SignedImages
@@ -144,8 +145,10 @@ class Images:
         except BootError as error:
             self._events.tell("metadata.refused", code=error.code, detail=error.detail)
 
-    def unpack(self, ref: ImageRef, target: Path) -> None:
+    def unpack(self, ref: ImageRef, target: Path, trees: Sequence[OldTree] = ()) -> None:
         """Lay a signed image into `target`; without the server, from what the dongle has.
+
+        One of `trees` is looked into for files that are the same.
 
         Raises what ImageTrust and images.unpack.install() raise, KeyMediumAbsent.
         """
@@ -156,7 +159,9 @@ class Images:
             image = signed.vouch(ref)
             documents = Documents(cache, configuration.key)
             relatives = relatives_of(image.name, image.sha256, http, documents)
-            moved = install(image, target, source_of(configuration), cache, relatives=relatives)
+            alike = (image.sha256, *(relative.old for relative in relatives))
+            tree = next((tree for digest in alike for tree in trees if tree.digest == digest), None)
+            moved = install(image, target, source_of(configuration), cache, relatives=relatives, tree=tree)
         self._events.tell(
             "transfer", image=ref.name, network_bytes=moved.network_bytes, cache_bytes=moved.cache_bytes
         )

@@ -57,13 +57,14 @@ def install(
     cache: Cache,
     on_progress: Progress = silent,
     relatives: Sequence[Relative] = (),
+    tree: OldTree | None = None,
 ) -> Transfer:
     """Unpack a signed image into the empty folder `target`.
 
     Raises what unpack() raises, and MalformedManifest.
     """
     manifest, transfer = load_manifest(signed, source, cache)
-    return transfer + unpack(manifest, target, source, cache, on_progress, relatives=relatives)
+    return transfer + unpack(manifest, target, source, cache, on_progress, relatives=relatives, tree=tree)
 
 
 def load_manifest(signed: SignedImage, source: Source, cache: Cache) -> tuple[Manifest, Transfer]:

@@ -10,7 +10,7 @@ again, also half made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from host.events import Events
 from host.run import Runner
+from images.plan import OldTree
 from wire.messages import ImageRef
 from wire.slivers import NodeSlivers
 
@@ -56,12 +57,13 @@ class Item:
 class Node:
     """The node as backends see it; `root` is "/" but in tests.
 
-    `unpack` lays an image into an existing empty folder, from the cache or the network, verified.
+    `unpack` lays an image into an existing empty folder, verified: from trees that images were laid into
+    before, the cache, or the network.
     """
 
     run: Runner
     events: Events
-    unpack: Callable[[ImageRef, Path], None]
+    unpack: Callable[[ImageRef, Path, Sequence[OldTree]], None]
     root: Path = Path("/")
 
 

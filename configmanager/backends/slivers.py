@@ -21,6 +21,7 @@ from configmanager.backends.inside import write_inside
 from host.files import sync_folder, write_atomic
 from host.mounts import mount_table
 from host.run import CommandFailed, CommandTimedOut
+from images.plan import OldTree
 from wire.errors import CommandError, ConfigurationError, VerificationError
 from wire.slivers import Instantiation, NodeSlivers, Sliver, check_name, machine_name
 from wire.structure import MalformedMessage, structure, unstructure
@@ -176,7 +177,8 @@ class Slivers(Backend):
         self._remove_beside(made.machine)
         beside = self._beside(made.machine)
         beside.mkdir()
-        self.node.unpack(ref, beside)
+        others = [each for each in self._all_made() if each.digest and each.machine != made.machine]
+        self.node.unpack(ref, beside, [OldTree(self._tree(each.machine), each.digest) for each in others])
         self.node.run(["sync", "--file-system", machines], timeout=600)
         beside.rename(self._tree(made.machine))
         sync_folder(machines)

@@ -9,6 +9,7 @@ from typing import Any
 from configmanager.backends.base import Node
 from host.events import Event, Events
 from host.run import CommandFailed, Completed, Runner
+from images.plan import OldTree
 from wire.messages import ImageRef
 
 
@@ -61,12 +62,15 @@ class FakeNode:
         self.runner = FakeRunner()
         self.told: list[Event] = []
         self.unpacked: list[str] = []
+        self.offered: list[str] = []
         self.fail_unpack: Exception | None = None
         self.node = Node(self.runner, Events("test", (self.told.append,)), self._unpack, root)
         self.root = root
 
-    def _unpack(self, ref: ImageRef, target: Path) -> None:
+    def _unpack(self, ref: ImageRef, target: Path, trees: Sequence[OldTree]) -> None:
         assert target.is_dir()
+        assert all(tree.folder.is_dir() for tree in trees)
+        self.offered = [tree.folder.name for tree in trees]
         assert not any(target.iterdir())
         (target / "etc").mkdir()
         if self.fail_unpack is not None:

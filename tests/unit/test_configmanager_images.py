@@ -11,6 +11,7 @@ from host.events import Events
 from host.server import ServerClient
 from images.cache import Cache
 from images.fetch import Transfer
+from images.plan import OldTree
 from images.trust_errors import ImageNotSigned, MetadataExpired, NothingKnownOffline
 from tests.unit.signed_site import KEY, NOW, Site
 from wire.messages import ImageRef
@@ -25,7 +26,7 @@ class Node(Site):
 
     def __init__(self, folder, monkeypatch):
         super().__init__(folder)
-        self.unpacked, self.told = [], []
+        self.unpacked, self.told, self.trees = [], [], []
         self.events = Events("test", (lambda event: self.told.append((event.event, event.data.get("code"))),))
         self.ref = self.publish()
         self.images = Images(None, self.events)
@@ -37,7 +38,8 @@ class Node(Site):
     def cache(self):
         yield Cache(self.dongle, self.events)
 
-    def install(self, signed, *_, relatives):
+    def install(self, signed, *_, relatives, tree):
+        self.trees.append(tree)
         self.unpacked.append(signed.sha256)
         return Transfer()
 
@@ -61,6 +63,16 @@ def test_a_signed_image_is_unpacked_and_no_other(node, tmp_path):
     with pytest.raises(ImageNotSigned):
         node.images.unpack(ImageRef("base", "0" * 64), tmp_path)
     assert node.unpacked == [node.ref.manifest]
+
+
+def test_a_tree_of_the_same_image_or_one_before_it_is_looked_into(node, tmp_path):
+    node.connect()
+    old, new = node.ref, node.publish(content=b"2")
+    before = OldTree(tmp_path / "before", old.manifest)
+    same, other = OldTree(tmp_path / "same", new.manifest), OldTree(tmp_path / "other", "0" * 64)
+    node.images.unpack(new, tmp_path, [other, before, same])
+    node.images.unpack(new, tmp_path, [other])
+    assert node.trees == [same, None]
 
 
 def test_without_the_server_the_dongle_decides(node, tmp_path):

@@ -80,6 +80,14 @@ def test_new_keys_do_not_restart_the_sliver(fake: FakeNode) -> None:
     assert f"stop {UNIT}" not in fake.runner.verbs()
 
 
+def test_files_of_an_image_are_looked_for_in_other_slivers_trees(fake: FakeNode) -> None:
+    converge(fake, DESIRED)
+    assert fake.offered == []
+    second = replace(SLIVER, name="demo_two", slice_id=SLIVER.slice_id + 1, attributes=())
+    converge(fake, replace(DESIRED, slivers=(SLIVER, second)))
+    assert fake.offered == ["demo-one"]
+
+
 def test_a_new_port_restarts_the_sliver_and_keeps_its_disk(fake: FakeNode) -> None:
     converge(fake, DESIRED)
     (tree(fake) / "data").write_text("precious")

@@ -36,15 +36,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here, so that `-m "not vm"` leaves them out, and sort them for two workers.
-
-    One of the workers does the main job to its end, the reinstallation included: that takes longest.
-    """
+    """Mark every test here, so that `-m "not vm"` leaves them out, and sort them for two workers."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.vm)
-        if item.path.stem == "test_main_job":
-            item.add_marker(pytest.mark.xdist_group("main job"))
     items.sort(key=_turn)
 
 

@@ -14,8 +14,8 @@ MIRROR ?=
 FUZZ_SECONDS ?= 600
 # Whole machines are slow: two at a time on two cores.
 VM_JOBS ?= 2
-# One after another in the order that tests/vm/conftest.py gives them.
-IN_TURN = -n $(VM_JOBS) --dist loadgroup
+# A file is one worker's: the main job and its reinstallation take longest, and begin at once.
+IN_TURN = -n $(VM_JOBS) --dist loadfile
 PYTEST := $(PYTHON) -m pytest
 # Host tests need root; the environment keeps what they look at.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)

@@ -1,7 +1,5 @@
 """The main job: a blank machine becomes a node, and later reinstalls itself from its dongle."""
 
-import pytest
-
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
 from tests.vm.harness.artifacts import BUILD
@@ -9,9 +7,6 @@ from tests.vm.harness.expect import assert_node_is_up, network_bytes
 from tests.vm.harness.installed import MainJob
 from tests.vm.harness.leaks import holders, node_key, server_secrets
 from tests.vm.harness.site import NODE
-
-# One worker does all of it, which takes longest; what others do meanwhile needs no installed node.
-pytestmark = pytest.mark.xdist_group("main job")
 
 
 def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:

@@ -77,10 +77,7 @@ def dongle(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch):
-    # Nobody cuts the power here, and there are a thousand changes to try.
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
+def _no_waiting():
     def late(*_):
         raise AssertionError("something on the dongle was waited for")
 

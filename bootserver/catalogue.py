@@ -17,7 +17,7 @@ class NoSuchImage(ConfigurationError):
 
     code = "no-such-image"
     title = "There is no such image"
-    hint = "Publish it with `bootserver image publish NAME FILE...`; see `bootserver image list`."
+    hint = "Publish it with `bootserver image publish NAME PATH...`; see `bootserver image list`."
 
 
 def current_image(session: Session, name: str) -> ImageRef:

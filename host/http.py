@@ -60,7 +60,7 @@ class NotAtServer(ConfigurationError):
 
     code = "not-at-server"
     title = "The server does not have it"
-    hint = "Publish the image again at the server: bootserver image publish NAME FILE."
+    hint = "Publish the image again at the server: bootserver image publish NAME PATH."
 
 
 class AnswerTooLong(VerificationError):

@@ -121,10 +121,6 @@ class Supply:
             raise MalformedManifest(f"{digest} is no update but a {manifest.kind}")
         return manifest
 
-    def bring(self, blob: Blob) -> None:
-        """See to it that the cache has the blob; what is there already is not read. Raises as blob() does."""
-        self._bring(blob, self._halt)
-
     def ahead(self, blobs: Iterable[Blob], spare: Collection[Blob] = ()) -> Generator[bytes, None, None]:
         """Yield the contents in the order of `blobs`, several being fetched meanwhile.
 

@@ -44,7 +44,7 @@ class CorruptImage(VerificationError):
 
     code = "corrupt-image"
     title = "An image at the server is corrupt"
-    hint = "Publish it again at the server: bootserver image publish NAME FILE. Then set the intent again."
+    hint = "Publish it again at the server: bootserver image publish NAME PATH. Then set the intent again."
 
 
 class Source(Protocol):

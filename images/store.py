@@ -19,7 +19,7 @@ class StoredBlobDamaged(VerificationError):
 
     code = "stored-blob-damaged"
     title = "A blob in the server's store is damaged or missing"
-    hint = "Publish the image again: bootserver image publish NAME FILE puts back what is damaged."
+    hint = "Publish the image again: bootserver image publish NAME PATH puts back what is damaged."
 
 
 class StoreUnusable(TransientError):

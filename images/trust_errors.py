@@ -62,7 +62,7 @@ class ImageNotSigned(VerificationError):
 
     code = "image-not-signed"
     title = "The image is not the signed one"
-    hint = "Publish it at the server: bootserver image publish NAME FILE. An older publication is refused."
+    hint = "Publish it at the server: bootserver image publish NAME PATH. An older publication is refused."
 
 
 class OfflineTooLong(VerificationError):

@@ -47,7 +47,7 @@ class NoSliverImage(ConfigurationError):
 
     code = "no-sliver-image"
     title = "A sliver has no image"
-    hint = "Publish the image and name it for the slice at the server: bootserver image publish NAME FILE."
+    hint = "Publish the image and name it for the slice at the server: bootserver image publish NAME PATH."
 
 
 class NotOurSliver(VerificationError):

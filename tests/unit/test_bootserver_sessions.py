@@ -10,19 +10,6 @@ NODE = 5
 ADDRESS = "10.0.2.15"
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def server(clock):
     return Sessions(clock)

@@ -11,18 +11,6 @@ from images.source import Bandwidth
 SERVER, A, B = "http://server", "http://a", "http://b"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def mirrors(clock):
     return Mirrors(SERVER, [A, B], clock)

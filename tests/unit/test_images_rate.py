@@ -7,19 +7,6 @@ from images.rate import Estimate, Rate
 MIB = 1024 * 1024
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def run(rate, clock, seconds, per_second, step=0.1):
     for _ in range(round(seconds / step)):
         clock.now += step

@@ -43,7 +43,7 @@ $(VENV)/.made: setup.cfg pyproject.toml | setup
 	set -e; echo "venv: installing into $(VENV)"; \
 	/usr/bin/python3 -m venv $(VENV); \
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade 'setuptools>=70.1' pip; \
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[server,dev]'; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[node,server,dev]'; \
 	echo "$$sum" > $@
 
 .PHONY: images
@@ -71,6 +71,10 @@ unit: venv ## tests without root, processes or network
 host-test: venv ## tests on loop devices and network namespaces, as root
 	@$(AS_ROOT) $(PYTEST) -q -n auto tests/host
 
+.PHONY: guest-test
+guest-test: images ## tests inside a Debian 13 guest: systemd, control groups, containers
+	@$(PYTHON) -m tests.vm.guest run
+
 .PHONY: vm-test
 vm-test: images ## whole machines in QEMU
 	@$(PYTEST) -q $(IN_TURN) -m 'not slow' tests/vm
@@ -84,9 +88,9 @@ test: images ## lint, types, unit, host and VM tests
 	rm -f .build/junit*.xml; \
 	$(PYTEST) -q -n auto --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
 	$(AS_ROOT) $(PYTEST) -q -n auto --junit-xml=.build/junit-host.xml tests/host || status=1; \
+	$(PYTHON) -m tests.vm.guest run --junit-xml .build/junit-guest.xml || status=1; \
 	$(PYTEST) -q $(IN_TURN) -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
-	$(PYTHON) build/junit.py .build/junit.xml .build/junit-unit.xml .build/junit-host.xml .build/junit-vm.xml \
-	  || status=1; \
+	$(PYTHON) build/junit.py .build/junit.xml .build/junit-{unit,host,guest,vm}.xml || status=1; \
 	exit $$status
 
 .PHONY: test-all

@@ -14,6 +14,7 @@ import aptsources
 import pylayer
 import store
 from distribution import RECIPES, Distribution, squashfs, tarball
+from guest import obtain_guest
 from store import ROOT, run
 
 
@@ -111,7 +112,8 @@ def main() -> int:
             folders = {name: distribution.obtain() for name, distribution in distributions.items()}
             project = obtain_project(folders["medium"])
             iso = obtain_iso(folders["medium"], project)
-            store.write_index([*folders.values(), project, iso])
+            guest = obtain_guest(folders["base"], folders["sliver"])
+            store.write_index([*folders.values(), project, iso, guest])
     except (aptsources.SourcesError, store.CommandError, RuntimeError) as error:
         print(f"images: {error}", file=sys.stderr)
         return 1

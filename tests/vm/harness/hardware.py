@@ -5,6 +5,7 @@ Nothing here starts a process or touches a file: `argv` is a pure function of it
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -43,12 +44,12 @@ class Disk:
 
 @dataclass(frozen=True)
 class DirectKernel:
-    """QEMU loads the kernel itself; the boot medium is there as a read-only virtio disk. The fast way."""
+    """QEMU loads the kernel itself; a boot medium is there as a read-only virtio disk. The fast way."""
 
     kernel: Path
     initrd: Path
     append: str
-    iso: Path
+    iso: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ Boot = DirectKernel | UsbStick | Cd | FirstDisk
 class Hardware:
     """One machine. `memory_mib` in MiB; `forwards` maps ports of the guest to ports of this host.
 
+    `credentials` (name, text) are for systemd in the guest, by the SMBIOS: systemd.system-credentials(7).
     There is no `screen` (VGA) unless asked for: emulating one slows the guest down.
     """
 
@@ -89,6 +91,7 @@ class Hardware:
     nic: Nic = Nic.VIRTIO
     mac: str = "52:54:00:12:34:56"
     forwards: tuple[tuple[int, int], ...] = ()
+    credentials: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
         "-chardev", f"socket,id=console,path={wires.console}", "-serial", "chardev:console",
         "-chardev", f"socket,id=events,path={wires.events}", "-serial", "chardev:events",
     ]  # fmt: skip
+    for name, text in hardware.credentials:
+        coded = base64.b64encode(text.encode()).decode()
+        line += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"]
     line += _boot(hardware.boot)
     bootable = isinstance(hardware.boot, FirstDisk)
     for number, disk in enumerate(hardware.disks):
@@ -129,9 +135,10 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
 def _boot(boot: Boot) -> list[str]:
     match boot:
         case DirectKernel():
-            medium = Disk("medium", boot.iso, "BOOTMEDIUM", read_only=True)
             kernel = ["-kernel", str(boot.kernel), "-initrd", str(boot.initrd), "-append", boot.append]
-            return kernel + _disk(medium)
+            return kernel + (
+                _disk(Disk("medium", boot.iso, "BOOTMEDIUM", read_only=True)) if boot.iso else []
+            )
         case UsbStick():
             stick = Disk("medium", boot.image, "BOOTSTICK", Bus.USB, boot.format, removable=True)
             return _disk(stick, boot_index=0)

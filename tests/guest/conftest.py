@@ -1,0 +1,78 @@
+"""What tests in the guest get: a node as backends see it, with real images, and slivers to make of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from configmanager.backends.base import Node
+from host.events import Event, Events
+from host.halt import Halt
+from host.run import Runner
+from images.cache import Cache
+from images.make import make_image
+from images.manifest import Manifest, SignedImage
+from images.plan import OldTree
+from images.sources.archive import ArchiveSource
+from images.store import BlobStore
+from images.unpack import install
+from wire.messages import ImageRef
+
+HERE = Path(__file__).parent
+SLIVER_IMAGE = Path("/srv/sliver.tar.zst")
+STORE = Path("/var/tmp/store")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test here; nothing of it may touch a machine that is not the guest."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.guest)
+            if not os.environ.get("BM_GUEST"):
+                raise pytest.UsageError("tests/guest runs in the guest: python -m tests.vm.guest run")
+
+
+class Stored:
+    """The images that were made here, as a source to install from."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+
+    def get(self, digest: str, _limit: int, _halt: Halt) -> bytes:
+        """Return a blob."""
+        return self._store.get(digest)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """This system as a node: `node` for backends, `told` what they have told, `image` the slivers' image."""
+
+    node: Node
+    told: list[Event]
+    image: ImageRef
+
+
+@pytest.fixture(scope="session")
+def sliver_image() -> Manifest:
+    """The slivers' image, made here from its archive; a kept guest still has it."""
+    STORE.mkdir(exist_ok=True)
+    with ArchiveSource(SLIVER_IMAGE) as source:
+        return make_image("sliver", source, BlobStore(STORE))
+
+
+@pytest.fixture
+def guest(sliver_image: Manifest) -> Guest:
+    """This system as a node."""
+    told: list[Event] = []
+    events = Events("guest", (told.append,))
+
+    def unpack(ref: ImageRef, target: Path, trees: Sequence[OldTree]) -> None:
+        tree = next((tree for tree in trees if tree.digest == ref.manifest), None)
+        signed = SignedImage(ref.name, ref.manifest, None)
+        install(signed, target, Stored(BlobStore(STORE)), Cache(None, events), tree=tree)
+
+    return Guest(Node(Runner(), events, unpack), told, ImageRef(sliver_image.name, sliver_image.digest))

@@ -1,0 +1,46 @@
+"""Numbers of slivers: kept, never shared, refused when the list of them is damaged."""
+
+import pytest
+
+from configmanager import slots
+from configmanager.slots import NETWORK, NoSlotLeft, Slot, Slots, SlotsDamaged
+
+
+def test_a_number_stays_with_its_sliver_and_is_free_again_afterwards(tmp_path):
+    assert [Slots(tmp_path).take(name).number for name in ("a", "b", "c")] == [1, 2, 3]
+    assert Slots(tmp_path).take("b").number == 2
+    Slots(tmp_path).release("a")
+    Slots(tmp_path).release("a")
+    assert Slots(tmp_path).take("d").number == 1
+    assert {name: slot.number for name, slot in Slots(tmp_path).all().items()} == {"b": 2, "c": 3, "d": 1}
+
+
+def test_nothing_of_two_slots_meets():
+    all_slots = [Slot(number) for number in range(1, slots.MOST + 1)]
+    for what in ("interface", "network", "gateway", "address", "first_user"):
+        assert len({getattr(slot, what) for slot in all_slots}) == slots.MOST
+    assert all(slot.network.subnet_of(NETWORK) for slot in (all_slots[0], all_slots[-1]))
+    assert {slot.gateway for slot in all_slots}.isdisjoint(slot.address for slot in all_slots)
+    # Names of interfaces have at most 15 characters; users 31 bits, as programs expect of them.
+    assert max(len(slot.interface) for slot in all_slots) <= 15
+    assert all_slots[-1].first_user + 0xFFFF < 2**31
+
+
+def test_a_full_node_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(slots, "MOST", 2)
+    for name in ("a", "b"):
+        Slots(tmp_path).take(name)
+    with pytest.raises(NoSlotLeft):
+        Slots(tmp_path).take("c")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": "x"}', '{"a": 1, "b": 1}', '{"a": 0}', '{"../a": 1}', "[" * 9999]
+)
+def test_a_damaged_list_is_refused_and_stays(tmp_path, text):
+    file = tmp_path / slots.FILE
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    with pytest.raises(SlotsDamaged):
+        Slots(tmp_path).take("c")
+    assert file.read_text() == text

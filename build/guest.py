@@ -16,6 +16,11 @@ from store import run
 WHEELS = ["pytest", "pluggy", "iniconfig", "packaging", "pygments"]
 DISK_MIB = 4096
 _NETWORK = "[Match]\nType=ether\nName=en*\n[Network]\nDHCP=yes\n"
+# Quotas are a feature of its filesystem, so that the kernel needs their module to mount it.
+_SETTLE = (
+    "ssh-keygen -A && echo guest > /etc/hostname && "
+    "echo quota_v2 >> /etc/initramfs-tools/modules && update-initramfs -c -k all"
+)
 # The sliver image goes along: tests make slivers of it.
 SLIVER = "srv/sliver.tar.zst"
 
@@ -36,7 +41,7 @@ def obtain_guest(base: Path, sliver: Path) -> Path:
         (work / "guest.network").write_text(_NETWORK, "utf-8")
         run(["cp", str(work / "guest.network"), str(tree / "etc/systemd/network/")], root=True)
         run(["cp", str(sliver / "sliver.tar.zst"), str(tree / SLIVER)], root=True)
-        _in_tree(tree, "ssh-keygen -A && echo guest > /etc/hostname && update-initramfs -c -k all")
+        _in_tree(tree, _SETTLE)
         for pattern, file in (("vmlinuz-*", "guest-vmlinuz"), ("initrd.img-*", "guest-initrd")):
             (found,) = (tree / "boot").glob(pattern)
             run(["cp", str(found), str(out / file)], root=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import EntryPoint, entry_points
 
 from configmanager.backends.base import Backend, Node
@@ -28,7 +29,10 @@ class BrokenBackend(ConfigurationError):
 
 
 def load(node: Node, found: Iterable[EntryPoint] | None = None) -> tuple[Backend, ...]:
-    """Return every installed backend, ordered by name. Raises BrokenBackend, ConflictingBackends."""
+    """Return every installed backend in the order of their passes.
+
+    Raises BrokenBackend, ConflictingBackends.
+    """
     points = entry_points(group=GROUP) if found is None else found
     # A distribution that is installed twice, as a tree and as a wheel, names the same thing twice.
     distinct = {(point.name, point.value): point for point in points}
@@ -36,7 +40,23 @@ def load(node: Node, found: Iterable[EntryPoint] | None = None) -> tuple[Backend
     if not backends:
         raise BrokenBackend(f"no distribution is installed with entry points in {GROUP}")
     check_claims(backends)
-    return backends
+    return ordered(backends)
+
+
+def ordered(backends: Sequence[Backend]) -> tuple[Backend, ...]:
+    """Return them by name, but each behind those that it names in `after`. Raises BrokenBackend."""
+    known = {backend.name: backend for backend in backends}
+    sorter = TopologicalSorter({name: known[name].after & known.keys() for name in sorted(known)})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise BrokenBackend(f"each wants to be after the next: {', '.join(error.args[1])}") from None
+    found: list[Backend] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        found += (known[name] for name in ready)
+        sorter.done(*ready)
+    return tuple(found)
 
 
 def check_claims(backends: Iterable[Backend]) -> None:

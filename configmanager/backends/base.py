@@ -45,6 +45,17 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Reboot:
+    """An outcome of an action: what it did counts when the node has rebooted.
+
+    The manager finishes the pass, notes the wish durably, and reboots; the pass after it observes and
+    plans anew, so a backend whose goal holds then asks for nothing more.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Item:
     """One thing that is there. `digest` names the settings it was made with, "" if it was not finished."""
 
@@ -71,11 +82,13 @@ class Backend(ABC):
     """One kind of thing that a node can be made to run.
 
     `claims` names the resources that only this backend may touch ("machines", "units:bm-"); two
-    backends with a claim in common are refused before either does anything.
+    backends with a claim in common are refused before either does anything. `after` names backends whose
+    pass comes before this one's; one that is not installed does not matter.
     """
 
     name: ClassVar[str]
     claims: ClassVar[frozenset[str]]
+    after: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -89,8 +102,8 @@ class Backend(ABC):
         """Say what apply() would have to do; looks at nothing but its arguments."""
 
     @abstractmethod
-    def apply(self, desired: NodeSlivers, action: Action) -> None:
-        """Do one action of a plan. Raises any BootError."""
+    def apply(self, desired: NodeSlivers, action: Action) -> Reboot | None:
+        """Do one action of a plan; say if a reboot has to follow. Raises any BootError."""
 
     @abstractmethod
     def teardown(self, name: str) -> None:

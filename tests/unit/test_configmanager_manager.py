@@ -243,6 +243,18 @@ def test_backends_are_loaded_from_entry_points(things: Things) -> None:
         plugins.load(things.node, [])
 
 
+def test_a_backend_comes_behind_those_that_it_names(things: Things) -> None:
+    def made(name: str, *after: str) -> Things:
+        kind = type(name, (Things,), {"name": name, "after": frozenset(after)})
+        made: Things = kind(things.node)
+        return made
+
+    backends = (made("a", "c", "not-installed"), made("b"), made("c", "b"), made("d"))
+    assert [backend.name for backend in plugins.ordered(backends)] == ["b", "d", "c", "a"]
+    with pytest.raises(plugins.BrokenBackend, match=r"a, b, a|b, a, b"):
+        plugins.ordered((made("a", "b"), made("b", "a")))
+
+
 def test_a_stop_ends_the_wait_at_once(
     things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

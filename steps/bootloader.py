@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 from host.files import write_atomic
+from host.initramfs import make_initramfs
 from host.installed import InstalledKernel, kernel_versions, newest_kernel
-from host.run import Runner
 from host.storage import Layout
-from host.target import BOOT_LABEL, read_installed, target
+from host.target import BOOT_LABEL, ROOT_MODULES, read_installed, target
+from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails
 
@@ -23,7 +24,7 @@ class Bootloader(Step):
     name = "bootloader"
     title = "Make initramfs and install GRUB"
     effect = Effect.CHANGES
-    needs = (Layout, NodeDetails)
+    needs = (Layout, NodeDetails, Inventory)
 
     def observe(self, context: Context) -> Observation:
         if read_installed(context.host.run, MARKER) == _marker(context):
@@ -48,15 +49,10 @@ class Bootloader(Step):
 
     def _initramfs(self, context: Context, root: Path) -> None:
         versions = kernel_versions(root)
+        modules = (*ROOT_MODULES, *context.facts[Inventory].modules)
         for number, version in enumerate(versions):
             context.progress(0.7 * number / len(versions), f"initramfs for {version}")
-            _make_initramfs(context.host.run, root, version)
-
-
-def _make_initramfs(run: Runner, root: Path, version: str) -> None:
-    # An initramfs half-made before a power cut is deleted first: `-c` refuses to overwrite.
-    (root / f"boot/initrd.img-{version}").unlink(missing_ok=True)
-    run(["update-initramfs", "-c", "-k", version], root=root, timeout=SLOW)
+            make_initramfs(context.host.run, root, version, modules)
 
 
 def _menu(kernel: InstalledKernel) -> str:

@@ -9,6 +9,7 @@ from host.files import write_atomic
 from host.target import (
     BOOT_LABEL,
     ROOT_DEVICE,
+    ROOT_MODULES,
     SLIVERS_DEVICE,
     SLIVERS_FOLDER,
     SWAP_DEVICE,
@@ -90,5 +91,4 @@ def _files(context: Context) -> dict[Path, str]:
 
 
 def _modules(inventory: Inventory) -> str:
-    # The root volume is ext4 on LVM whatever the hardware is.
-    return "\n".join(("# Written by bootmanager.", "ext4", "dm_mod", *inventory.modules)) + "\n"
+    return "\n".join(("# Written by bootmanager.", *ROOT_MODULES, *inventory.modules)) + "\n"

@@ -5,6 +5,14 @@ ln -sf ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
 mkdir -p "$tree/var/lib/machines"
 chmod 0700 "$tree/var/lib/machines"
 
+# The programs of the initramfs, made once here and not by each node, which adds the modules of its hardware.
+printf 'MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=15\n' >"$tree/etc/initramfs-tools/conf.d/userland"
+# So that it holds the root's fsck; the node gets its own.
+echo '/dev/bmnode/root / ext4 defaults 0 1' >"$tree/etc/fstab"
+mkdir -p "$tree/usr/lib/bootmanager"
+in_tree mkinitramfs -o /usr/lib/bootmanager/userland.img "$(ls "$tree/usr/lib/modules")"
+rm "$tree/etc/initramfs-tools/conf.d/userland" "$tree/etc/fstab"
+
 # A node is updated by images; it has no package manager's daily work and no snapshots to scrub.
 in_tree systemctl --quiet mask dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service systemd-pstore.service \
     systemd-networkd-wait-online.service

@@ -17,6 +17,9 @@ VM_JOBS ?= 2
 # A file is one worker's: the main job and its reinstallation take longest, and begin at once.
 IN_TURN = -n $(VM_JOBS) --dist loadfile
 PYTEST := $(PYTHON) -m pytest
+# pytest rewrites the asserts of every test and of all of hypothesis; without a cache, each process does so at each
+# start. Kept in .build even where the environment wants no bytecode: that is about the sources' folders.
+UNIT := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(CURDIR)/.build/pycache' $(PYTEST) -q -n auto
 # Host tests need root; the environment keeps what they look at.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
@@ -65,7 +68,7 @@ types: venv ## mypy, strict
 
 .PHONY: unit
 unit: venv ## tests without root, processes or network
-	@$(PYTEST) -q -n auto tests/unit
+	@$(UNIT) tests/unit
 
 .PHONY: host-test
 host-test: venv ## tests on loop devices and network namespaces, as root
@@ -86,7 +89,7 @@ test: images ## lint, types, unit, host and VM tests
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(MAKE) --no-print-directory types || status=1; \
 	rm -f .build/junit*.xml; \
-	$(PYTEST) -q -n auto --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
+	$(UNIT) --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
 	$(AS_ROOT) $(PYTEST) -q -n auto --junit-xml=.build/junit-host.xml tests/host || status=1; \
 	$(PYTHON) -m tests.vm.guest run --junit-xml .build/junit-guest.xml || status=1; \
 	$(PYTEST) -q $(IN_TURN) -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
@@ -110,7 +113,7 @@ fuzz: venv ## fuzz all that reads bytes from outside, FUZZ_SECONDS each
 
 .PHONY: clean
 clean: ## remove what was made, except downloaded packages and built distributions
-	@rm -rf $(VENV) .build/setuptools .build/images/project .build/images/iso .build/junit*.xml
+	@rm -rf $(VENV) .build/setuptools .build/pycache .build/images/project .build/images/iso .build/junit*.xml
 
 .PHONY: distclean
 distclean: ## remove all that was made

@@ -1,5 +1,6 @@
 """A unit test runs no process and opens no network connection: here both are errors."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -10,6 +11,14 @@ from hypothesis import settings
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("loaded", deadline=None)
 settings.load_profile("loaded")
+
+# What was imported and collected stays until the end: to look through it for garbage frees nothing.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 from click.testing import CliRunner
-from sqlalchemy import create_engine
 from starlette.testclient import TestClient
 
 from bootserver import cli, database, nodes
@@ -18,22 +17,11 @@ from bootserver.cli_keys import begin_signing
 from bootserver.operator_app import operator_app
 from bootserver.state import initialise, open_state
 from host.server import ServerClient
+from tests.unit.quick_database import quick_engine
 from wire import xmlrpc
 from wire.messages import TargetState
 
-DIALECT = create_engine("sqlite://").dialect
-STATEMENTS = {}
-
-
-def engine_that_remembers(*words, **more):
-    """An engine as the server's, but statements are compiled once for all tests and not for each database."""
-    engine = create_engine(*words, **more)
-    engine.dialect = DIALECT
-    engine.update_execution_options(compiled_cache=STATEMENTS)
-    return engine
-
-
-database.create_engine = engine_that_remembers
+database.create_engine = quick_engine
 
 
 class Wire:

@@ -10,7 +10,7 @@ from pathlib import Path
 from host.files import write_atomic
 from wire.errors import VerificationError
 from wire.slivers import NodeSlivers
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ class Records:
     def load(self) -> NodeSlivers | None:
         """Return the configuration as it was stored, None if there is none that can be read."""
         try:
-            return structure(json.loads(self._file.read_text()), NodeSlivers)
+            return structure_json(self._file.read_bytes(), NodeSlivers)
         except FileNotFoundError:
             return None
-        except (ValueError, MalformedMessage) as error:
+        except MalformedMessage as error:
             # Written by other code or damaged; the server's next reply replaces it.
             log.error("%s cannot be read: %s", self._file, error)
             return None

@@ -15,7 +15,7 @@ from host.run import Runner
 from host.target import read_installed
 from wire.errors import VerificationError
 from wire.messages import ImageRef
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 PATH = Path("etc/bootmanager/installation.json")
 
@@ -45,9 +45,9 @@ def read_mark(run: Runner) -> Mark:
     if text is None:
         raise NotInstalled(f"no /{PATH} on the root volume")
     try:
-        return structure(json.loads(text), Mark)
-    except (ValueError, MalformedMessage) as error:
-        raise NotInstalled(f"/{PATH} is damaged: {error}") from None
+        return structure_json(text, Mark)
+    except MalformedMessage as error:
+        raise NotInstalled(f"/{PATH} is damaged: {error.detail}") from None
 
 
 def write_mark(root: Path, mark: Mark) -> None:

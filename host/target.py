@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from host.files import read_regular
 from host.mounts import mounted
 from host.run import CommandFailed, Runner
 from host.storage import VOLUME_GROUP
@@ -21,6 +22,8 @@ SLIVERS_FOLDER = Path("var/lib/machines")
 
 # Not even the journal is replayed: a look must leave no trace.
 _LOOKING = ("ro", "noload")
+# No file that this project leaves on a disk is larger.
+_TEXT_BYTES = 1024 * 1024
 
 
 def read_installed(run: Runner, path: Path) -> str | None:
@@ -39,9 +42,17 @@ def read_all_installed(run: Runner, paths: Collection[Path]) -> dict[Path, str |
         return nothing
     try:
         with mounted(run, ROOT_DEVICE, fstype="ext4", options=_LOOKING) as root:
-            return {path: (root / path).read_text() if (root / path).is_file() else None for path in paths}
+            return {path: _text(root / path) for path in paths}
     except CommandFailed:
         return nothing
+
+
+def _text(path: Path) -> str | None:
+    """Return what stands in a file of a disk on which anybody may have left anything."""
+    try:
+        return read_regular(path, _TEXT_BYTES).decode(errors="replace")
+    except OSError:
+        return None
 
 
 @contextmanager

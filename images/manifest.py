@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wire.errors import VerificationError
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 FORMAT = 2
 # What a node holds in memory of one blob, compressed, and of a pack or a piece of the index, unpacked.
@@ -147,11 +147,9 @@ def parse(raw: bytes) -> Manifest:
     if len(raw) > MAXIMUM_MANIFEST_BYTES:
         raise MalformedManifest(f"{len(raw)} bytes, {MAXIMUM_MANIFEST_BYTES} allowed")
     try:
-        manifest = structure(json.loads(raw), Manifest)
+        manifest = structure_json(raw, Manifest)
     except MalformedMessage as error:
         raise MalformedManifest(error.detail) from None
-    except (ValueError, RecursionError) as error:
-        raise MalformedManifest(f"not JSON: {error}") from None
     check(manifest)
     if manifest.to_bytes() != raw:
         raise MalformedManifest(f"{manifest.name}: not in canonical form")

@@ -13,7 +13,7 @@ from pathlib import Path
 from host.classic_run import ClassicRun
 from host.files import write_atomic
 from images.documents import Document, Documents
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure, structure_json, unstructure
 
 NAME = "classic-run"
 
@@ -29,8 +29,8 @@ class RunRecord:
     def load(self) -> ClassicRun:
         """Return what is remembered, or an empty run."""
         found = [ClassicRun()]
-        with suppress(OSError, ValueError, MalformedMessage):
-            found.append(structure(json.loads(self._path.read_text()), ClassicRun))
+        with suppress(OSError, MalformedMessage):
+            found.append(structure_json(self._path.read_bytes(), ClassicRun))
         document = self._documents.read(NAME)
         if document is not None:
             with suppress(MalformedMessage):

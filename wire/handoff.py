@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wire.messages import ImageRef
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 PATH = Path("etc/bootmanager/handoff.json")
 
@@ -40,6 +40,6 @@ def dump_handoff(handoff: Handoff) -> str:
 def load_handoff(text: str) -> Handoff:
     """Read the file's text. Raises MalformedMessage."""
     try:
-        return structure(json.loads(text), Handoff)
-    except (ValueError, RecursionError) as error:
-        raise MalformedMessage(f"/{PATH}: {error}") from None
+        return structure_json(text, Handoff)
+    except MalformedMessage as error:
+        raise MalformedMessage(f"/{PATH}: {error.detail}") from None

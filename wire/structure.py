@@ -6,6 +6,7 @@ different things, and a peer that mixes them up is told so.
 
 from __future__ import annotations
 
+import json
 from dataclasses import is_dataclass
 from enum import StrEnum
 from typing import Any, TypeVar, cast, get_args, get_origin
@@ -104,6 +105,15 @@ def structure(data: object, kind: type[T]) -> T:
         raise MalformedMessage(f"{kind.__name__}: {reasons}") from None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise MalformedMessage(f"{kind.__name__}: {error}") from None
+
+
+def structure_json(text: str | bytes, kind: type[T]) -> T:
+    """Build a `kind` from JSON, nested however deep. Raises MalformedMessage."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessage(f"{kind.__name__}: {error}") from None
+    return structure(data, kind)
 
 
 def _reason(error: BaseException, kind: type | None) -> str:

@@ -24,7 +24,7 @@ from host.run import CommandFailed, CommandTimedOut
 from images.plan import OldTree
 from wire.errors import CommandError, ConfigurationError, VerificationError
 from wire.slivers import Instantiation, NodeSlivers, Sliver, check_name, machine_name
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 log = logging.getLogger(__name__)
 
@@ -138,10 +138,10 @@ class Slivers(Backend):
 
     def _made(self, name: str) -> Made | None:
         try:
-            return structure(json.loads(self._record(name).read_text()), Made)
+            return structure_json(self._record(name).read_bytes(), Made)
         except FileNotFoundError:
             return None
-        except (ValueError, MalformedMessage) as error:
+        except MalformedMessage as error:
             # Its name is what matters: the sliver is ours, and its settings are written again.
             log.error("%s is damaged: %s", self._record(name), error)
             return Made(name, machine_name(name))

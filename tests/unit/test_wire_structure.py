@@ -2,8 +2,16 @@
 
 import pytest
 
+from configmanager.records import Records
+from host import mark
+from host.classic_run import ClassicRun
+from host.events import Events
+from images import run_memory
+from images.cache import Cache
+from images.documents import Documents
 from wire.messages import DiskPolicy, ImageRef, NodeDetails, TargetState
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.session import NodeKey
+from wire.structure import MalformedMessage, structure, structure_json, unstructure
 
 DETAILS = NodeDetails(7, "n1", TargetState.INST, "r1", 3, ImageRef("base", "ab"), ssh_keys=("k",))
 
@@ -57,3 +65,21 @@ def test_what_is_no_struct_is_refused(data):
 
 def test_defaults_are_filled_in():
     assert structure({}, DiskPolicy) == DiskPolicy("", "auto")
+
+
+@pytest.mark.parametrize("text", ["", "{", b"\xff", '"x"', "[" * 100_000, '{"system":' * 100_000])
+def test_json_that_is_none_or_too_deep_is_refused(text):
+    with pytest.raises(MalformedMessage, match="DiskPolicy"):
+        structure_json(text, DiskPolicy)
+
+
+def test_every_file_of_ours_that_is_nested_without_end_is_as_any_damaged_one(tmp_path, monkeypatch):
+    deep = "[" * 100_000
+    monkeypatch.setattr(mark, "read_installed", lambda run, path: deep)
+    with pytest.raises(mark.NotInstalled, match="damaged"):
+        mark.read_mark(None)
+    (tmp_path / f"{run_memory.NAME}.json").write_text(deep)
+    documents = Documents(Cache(None, Events("test")), NodeKey(b"k" * 32))
+    assert run_memory.RunRecord(documents, tmp_path).load() == ClassicRun()
+    (tmp_path / "record.json").write_text(deep)
+    assert Records(tmp_path / "record.json").load() is None

@@ -164,12 +164,15 @@ def set_fields(name: str, assignments: tuple[str, ...], ssh_keys: tuple[Path, ..
 @node.command("state")
 @click.argument("name")
 @click.argument("state", type=_STATES)
+@click.option("--clean", is_flag=True, help="With rins: take no file from the former root, format it.")
 @format_option
-def set_state(name: str, state: str, form: str) -> None:
+def set_state(name: str, state: str, clean: bool, form: str) -> None:
     """Say what is wanted of node NAME. new, inst and rins always begin another run."""
+    if clean and state != TargetState.RINS:
+        raise click.UsageError("--clean goes with rins; new and inst format the root in any case")
     with open_state().database.write() as session:
         found = nodes.find(session, name)
-        nodes.set_intent(found, TargetState(state))
+        nodes.set_intent(found, TargetState(state), clean=clean)
         shown = _brief(found)
     _tell(shown, form)
 

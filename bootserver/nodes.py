@@ -99,9 +99,13 @@ def new_run_id() -> str:
     return secrets.token_hex(16)
 
 
-def set_intent(node: Node, state: TargetState) -> None:
-    """Change what is wanted of a node. Asking for an installation always begins a new run."""
+def set_intent(node: Node, state: TargetState, *, clean: bool = False) -> None:
+    """Change what is wanted of a node. Asking for an installation always begins a new run.
+
+    `clean` is for a reinstallation that takes nothing from the former root.
+    """
     node.boot_state = str(state)
+    node.clean = clean
     if state in INSTALLING:
         node.run_id = new_run_id()
     node.generation += 1
@@ -126,6 +130,7 @@ def details(session: Session, node: Node) -> NodeDetails:
         cache_budget_mib=node.cache_budget_mib,
         mirrors=tuple(node.mirrors),
         bandwidth_kib=node.bandwidth_kib,
+        clean=node.clean,
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 3
+SCHEMA = 4
 
 
 class Base(DeclarativeBase):
@@ -49,6 +49,8 @@ class Node(Base):
     # What the operator wants.
     boot_state: Mapped[str] = mapped_column(String(8))
     run_id: Mapped[str] = mapped_column(String(64))
+    # Whether this run makes the root file system anew whatever it has.
+    clean: Mapped[bool] = mapped_column(default=False)
     generation: Mapped[int] = mapped_column(default=1)
     system_disk: Mapped[str] = mapped_column(default="")
     data_disks: Mapped[str] = mapped_column(default=DiskPolicy.data)

@@ -57,6 +57,7 @@ def node_whole(node: Node) -> dict[str, Any]:
         "cache_budget_mib": node.cache_budget_mib,
         "mirrors": node.mirrors,
         "bandwidth_kib": node.bandwidth_kib,
+        "clean": node.clean,
         "kernel_arguments": node.kernel_arguments,
         "base_image": node.base_image,
         "images": node.images,

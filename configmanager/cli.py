@@ -20,6 +20,7 @@ from configmanager.manager import Manager
 from configmanager.records import Records, unexpired
 from configmanager.takeover import Images, NotTakenOver, read_handoff
 from configmanager.upstream import Upstream
+from host import unpacked
 from host.commands import Commands, format_option
 from host.events import Event, Events, LineFile
 from host.journal import Journal
@@ -27,11 +28,11 @@ from host.options import load_options
 from host.refusals import Refusals
 from host.report import ServerSink
 from host.run import Runner
+from host.unpacked import Unpacked
 from images.manifest import SignedImage
-from steps.unpack import UNPACKED
 from wire.errors import BootError, InternalError, TransientError
 from wire.slivers import NodeSlivers
-from wire.structure import MalformedMessage
+from wire.structure import MalformedMessage, structure_json
 
 PROGRAM = "configmanager"
 RUNTIME_FOLDER = Path("/run/configmanager")
@@ -158,14 +159,14 @@ def verify(form: str) -> None:
 
 
 def _installed_image() -> SignedImage:
-    path = Path("/") / UNPACKED
+    path = Path("/") / unpacked.PATH
     try:
-        known = json.loads(path.read_text())
-        return SignedImage(known["name"], known["manifest"], None)
+        known = structure_json(path.read_bytes(), Unpacked)
     except FileNotFoundError:
         raise NotTakenOver(f"there is no {path}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise MalformedMessage(f"{path}: {error}") from None
+    except MalformedMessage as error:
+        raise MalformedMessage(f"{path}: {error.detail}") from None
+    return SignedImage(known.name, known.manifest, None)
 
 
 def _manager(events: Events, sink: ServerSink) -> Manager:

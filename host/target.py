@@ -21,7 +21,7 @@ ROOT_MODULES = ("ext4", "dm_mod")
 SLIVERS_FOLDER = Path("var/lib/machines")
 
 # Not even the journal is replayed: a look must leave no trace.
-_LOOKING = ("ro", "noload")
+LOOKING = ("ro", "noload")
 # No file that this project leaves on a disk is larger.
 _TEXT_BYTES = 1024 * 1024
 
@@ -41,7 +41,7 @@ def read_all_installed(run: Runner, paths: Collection[Path]) -> dict[Path, str |
     if not Path(ROOT_DEVICE).exists():
         return nothing
     try:
-        with mounted(run, ROOT_DEVICE, fstype="ext4", options=_LOOKING) as root:
+        with mounted(run, ROOT_DEVICE, fstype="ext4", options=LOOKING) as root:
             return {path: _text(root / path) for path in paths}
     except CommandFailed:
         return nothing
@@ -59,8 +59,8 @@ def _text(path: Path) -> str | None:
 def target_read_only(run: Runner) -> Iterator[Path]:
     """Mount root and /boot for looking at them. Raises CommandFailed."""
     with (
-        mounted(run, ROOT_DEVICE, fstype="ext4", options=_LOOKING) as root,
-        mounted(run, BOOT_DEVICE, root / "boot", fstype="ext4", options=_LOOKING),
+        mounted(run, ROOT_DEVICE, fstype="ext4", options=LOOKING) as root,
+        mounted(run, BOOT_DEVICE, root / "boot", fstype="ext4", options=LOOKING),
     ):
         yield root
 

@@ -16,11 +16,14 @@ from images.cache import Cache
 from images.contents import Contents
 from images.fetch import Supply
 from images.index import Segment
-from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, parse
+from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, is_digest, parse
 from images.update import contents_in, contents_of, is_content
 from wire.errors import BootError
 
 log = logging.getLogger(__name__)
+
+# A file of an old tree is read whole, so that what is written is what was hashed.
+MOST_FROM_TREE_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,15 @@ class Plan:
         return frozenset(pack.blob for pack in self.taken if pack.blob not in own)
 
 
+def has_all(cache: Cache, digest: str) -> bool:
+    """Say whether the cache has the image with the manifest `digest`, as far as names and sizes tell."""
+    raw = cache.get(digest) if is_digest(digest) else None
+    try:
+        return raw is not None and all(cache.has(blob) for blob in parse(raw).blobs)
+    except MalformedManifest:
+        return False
+
+
 def make_plan(
     manifest: Manifest,
     supply: Supply,
@@ -107,7 +119,7 @@ def _take(
         place = contents.find(segment.entry) if is_content(segment) else None
         if place is not None:
             found.append((place.pack, Taken(segment, place.offset, pack, own_offset)))
-        elif tree is not None and is_content(segment) and _is_likely_in(tree.folder, segment):
+        elif tree is not None and _is_likely_in(tree.folder, segment):
             found.append((None, Taken(segment, 0, pack, own_offset)))
         else:
             return False
@@ -118,6 +130,8 @@ def _take(
 
 
 def _is_likely_in(folder: Path, segment: Segment) -> bool:
+    if segment.entry.holes or segment.entry.size > MOST_FROM_TREE_BYTES:
+        return False
     try:
         status = (folder / segment.entry.path).lstat()
     except (OSError, ValueError):

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 # mkfs reserves blocks for it, so that a repair of a full file system has somewhere to put things.
 _KEPT = "lost+found"
 
 
-def empty(folder: Path) -> bool:
+def empty(folder: Path, spare: Collection[str] = ()) -> bool:
     """Remove everything in `folder` that is on the same file system; say whether nothing remains.
 
-    File systems mounted below stay untouched, and so do the folders that lead to them. Links are
-    removed, never followed. Raises OSError.
+    What has a name in `spare` stays. File systems mounted below stay untouched, and so do the folders that
+    lead to them. Links are removed, never followed. Raises OSError.
     """
     device = folder.lstat().st_dev
     with os.scandir(folder) as entries:
         # All are tried, also after one that stays; the list is complete before the first goes.
-        kept = [entry for entry in list(entries) if not _remove(entry, device)]
+        kept = [entry for entry in list(entries) if entry.name in spare or not _remove(entry, device)]
     return not kept
 
 

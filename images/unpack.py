@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 from host.files import read_regular
@@ -35,7 +35,8 @@ from wire.errors import VerificationError
 
 _WRITERS = 2
 _MIB = 1024 * 1024
-
+# Files of an old tree between two words about them.
+_TOLD_FILES = 256
 
 log = logging.getLogger(__name__)
 # Writes what it wants of a pack, which it is given compressed.
@@ -166,23 +167,29 @@ class _Unpacking:
             self._wrong.extend(taken)
             return
         for each in taken:
-            self._write_checked(each, data[each.offset : each.offset + each.segment.length])
+            self._write_checked([each], data[each.offset : each.offset + each.segment.length])
 
     def _from_tree(self, tree: OldTree) -> None:
-        for each in self._plan.from_tree:
-            entry = each.segment.entry
+        # The parts of a large file follow one another.
+        files = groupby(self._plan.from_tree, key=lambda taken: taken.segment.entry)
+        for number, (entry, parts) in enumerate(files):
+            if number % _TOLD_FILES == 0:
+                self._on_progress(None, f"{number} files taken from what was there")
             try:
-                content = read_regular(tree.folder / entry.path, entry.size + 1)
+                content = memoryview(read_regular(tree.folder / entry.path, entry.size + 1))
             except OSError:
-                content = b""
-            self._write_checked(each, memoryview(content))
+                content = memoryview(b"")
+            self._write_checked(list(parts), content)
 
-    def _write_checked(self, taken: Taken, content: memoryview) -> None:
-        if hashlib.sha256(content).hexdigest() == taken.segment.entry.sha256:
-            self._writer.segments([taken.segment], content)
+    def _write_checked(self, parts: Sequence[Taken], content: memoryview) -> None:
+        """Write a file, all that is wanted of it, if `content` is the whole of it."""
+        entry = parts[0].segment.entry
+        if hashlib.sha256(content).hexdigest() == entry.sha256:
+            for segment in (taken.segment for taken in parts):
+                self._writer.segments([segment], content[segment.offset : segment.offset + segment.length])
         else:
-            log.info("%r is not what the image has; taken from its own pack", taken.segment.entry.path)
-            self._wrong.append(taken)
+            log.info("%r is not what the image has; taken from its own pack", entry.path)
+            self._wrong.extend(parts)
 
     def _make_up(self) -> None:
         """Fetch what was not where it was expected, each pack once."""

@@ -1,56 +1,51 @@
-"""Make the file systems of this run."""
+"""Make the file systems of this run; in a reinstallation keep that of root where its files are of use."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from host import ext4, former
 from host.disks import settle
+from host.filesystems import ROOT_LABEL, FileSystem, filesystems
+from host.former import NotKept
 from host.run import Runner
-from host.storage import Layout, filesystem_uuid
-from host.target import BOOT_LABEL
+from host.storage import Layout
+from host.unpacked import Unpacked
+from images.cache import Cache
+from images.plan import has_all
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from wire.errors import CommandError
+from wire.messages import NodeDetails, TargetState
 
-_MAKE_SECONDS = 1800.0
 _NOTHING_FOUND = (0, 2, 8)
 
 
-@dataclass(frozen=True)
-class FileSystem:
-    """A file system to be made: device node, type, label, UUID."""
-
-    device: str
-    fstype: str
-    label: str
-    uuid: str
-
-    @property
-    def command(self) -> list[str]:
-        """The command that makes it, without a question and whatever was there before."""
-        if self.fstype == "swap":
-            return ["mkswap", "--force", "--label", self.label, "--uuid", self.uuid, self.device]
-        return ["mkfs.ext4", "-q", "-F", "-L", self.label, "-U", self.uuid, self.device]
-
-
 class Format(Step):
-    """Every file system is there and was made in this run: its UUID is derived from the run's id."""
+    """Every file system is there and of this run: its UUID is derived from the run's id.
+
+    It was made in this run, but for a root file system of ours that is sound, in a reinstallation for which
+    the dongle does not have all: there what was on it is set aside, for the unpack step to take files from.
+    """
 
     name = "format"
     title = "Make file systems"
     effect = Effect.DESTROYS
-    needs = (Layout,)
+    needs = (Layout, NodeDetails, Cache)
 
     def observe(self, context: Context) -> Observation:
         missing = _missing(context)
         if not missing:
             return holds()
-        return lacks(*(_change(context.host.run, one) for one in missing))
+        return lacks(*(_change(context, one) for one in missing))
 
     def run(self, context: Context) -> None:
         missing = _missing(context)
         for number, one in enumerate(missing):
             context.progress(number / len(missing), one.label)
-            context.host.run(one.command, timeout=_MAKE_SECONDS)
+            if one.label == ROOT_LABEL:
+                _make_root(context, one)
+            else:
+                one.make(context.host.run)
         # The links in /dev/disk that the next steps mount by come from udev.
         context.host.run(
             ["udevadm", "trigger", "--action=change", *(one.device for one in filesystems(_layout(context)))]
@@ -58,21 +53,31 @@ class Format(Step):
         settle(context.host.run)
 
 
-def filesystems(layout: Layout) -> tuple[FileSystem, ...]:
-    """Return the file systems in the order in which they are made.
+def _make_root(context: Context, root: FileSystem) -> None:
+    tell = context.host.events.tell
+    try:
+        _find(context)
+        kept = former.keep(context.host.run, _layout(context), root)
+    except (NotKept, CommandError, OSError) as error:
+        tell("root.formatted", reason=str(error))
+        root.make(context.host.run)
+    else:
+        tell("root.kept", image=kept.name, manifest=kept.manifest)
 
-    Root is first, because the mark of an older installation is on it and must not outlive the rest.
-    """
-    places = (
-        (layout.volume_device("root"), "ext4", "bm-root"),
-        (layout.boot_device, "ext4", BOOT_LABEL),
-        (layout.volume_device("slivers"), "ext4", "bm-slivers"),
-        (layout.volume_device("swap"), "swap", "bm-swap"),
-    )
-    return tuple(
-        FileSystem(device, fstype, label, filesystem_uuid(layout.run_id, label))
-        for device, fstype, label in places
-    )
+
+def _find(context: Context) -> Unpacked:
+    """Say of which image the root is that shall be kept. Raises NotKept."""
+    details, cache = context.facts[NodeDetails], context.facts[Cache]
+    if details.boot_state in (TargetState.NEW, TargetState.INST):
+        raise NotKept("only a reinstallation keeps it")
+    if details.clean:
+        raise NotKept("the server wants it made anew")
+    if not context.host.storage.keeps(_layout(context)):
+        raise NotKept("the volumes are made anew")
+    found = former.find(context.host.run, _layout(context))
+    if has_all(cache, details.base_image.manifest):
+        raise NotKept("the dongle has the whole image")
+    return found
 
 
 def _layout(context: Context) -> Layout:
@@ -83,9 +88,27 @@ def _missing(context: Context) -> list[FileSystem]:
     return [one for one in filesystems(_layout(context)) if _uuid(context.host.run, one.device) != one.uuid]
 
 
-def _change(run: Runner, wanted: FileSystem) -> Change:
-    kind = Keeps.DESTROY if _uuid(run, wanted.device) else Keeps.CREATE
-    return Change(kind, wanted.device, f"{wanted.fstype} {wanted.label}")
+def _change(context: Context, wanted: FileSystem) -> Change:
+    what = f"{wanted.fstype} {wanted.label}"
+    if not _uuid(context.host.run, wanted.device):
+        return Change(Keeps.CREATE, wanted.device, what)
+    if wanted.label != ROOT_LABEL:
+        return Change(Keeps.DESTROY, wanted.device, what)
+    try:
+        return Change(Keeps.KEEP, wanted.device, f"{what}, {_promise(context, wanted.device)}")
+    except NotKept as error:
+        return Change(Keeps.DESTROY, wanted.device, f"{what}, made anew: {error}")
+
+
+def _promise(context: Context, device: str) -> str:
+    """Say what becomes of a root file system that is kept. Raises NotKept."""
+    run, found = context.host.run, _find(context)
+    taken = f"files of image {found.name} ({found.manifest[:12]}) are taken where their hash is right"
+    if not ext4.is_clean(ext4.header(run, device)):
+        return f"if it is sound when its journal has been replayed: {taken}"
+    if not ext4.is_sound(run, device, look_only=True):
+        raise NotKept("its check finds damage")
+    return taken
 
 
 def _uuid(run: Runner, device: str) -> str:

@@ -2,40 +2,52 @@
 
 A tree that a power cut left half unpacked is emptied and unpacked anew rather than laid over: files that
 the cut tore, or that only an older image had, would stay behind and belong to no image. Emptying is
-enough because the format step has made this file system in this very run, so all that is on it is ours;
-making it again is that step's business, and slower. What says that a tree is whole is a file written
-after everything else is on the disk.
+enough because the format step has made this file system in this very run, or set aside what was on it, so
+all else that is on it is ours. What says that a tree is whole is a file written after everything else is on
+the disk.
+
+A former root that was set aside is looked into for files, and removed when the new tree is whole. If there
+is anything wrong with it the file system is made anew, and the image unpacked as onto any other.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from host.files import write_atomic
+from host import unpacked
+from host.files import read_regular
+from host.filesystems import ROOT_LABEL, filesystems
+from host.former import Former
 from host.http import http_of
 from host.run import CommandFailed, Runner
-from host.target import read_installed, target, target_read_only
+from host.storage import Layout
+from host.target import read_all_installed, target, target_read_only
+from host.unpacked import Unpacked, load_unpacked, write_unpacked
 from images import tree
 from images.cache import Cache
 from images.documents import Documents
 from images.fetch import Transfer, pins
 from images.manifest import Manifest
-from images.plan import Relative
+from images.plan import OldTree, Relative
 from images.progress import Progress
 from images.relatives import relatives_of
 from images.source import Source, source_of
 from images.trust import SignedImages
 from images.unpack import load_manifest, prefetch, unpack
+from images.write import TargetFull
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
-from wire.errors import BootError
+from wire.errors import BootError, CommandError
 from wire.messages import NodeDetails
 from wire.nodeconf import NodeConfiguration
 
-UNPACKED = Path("etc/bootmanager/unpacked.json")
 SYNC_SECONDS = 1800.0
 _MIB = 1024 * 1024
+_RECORD_BYTES = 64 * 1024
+# What a former root may fail with: no room beside it, a disk or file system with errors, files that refuse
+# to be removed.
+_UNUSABLE = (TargetFull, CommandError, OSError)
 
 
 class Unpack(Step):
@@ -47,35 +59,35 @@ class Unpack(Step):
     name = "unpack"
     title = "Unpack the base filesystem"
     effect = Effect.DESTROYS
-    needs = (NodeConfiguration, NodeDetails, SignedImages, Cache)
+    needs = (NodeConfiguration, NodeDetails, SignedImages, Cache, Layout)
 
     def observe(self, context: Context) -> Observation:
         details = context.facts[NodeDetails]
-        if read_installed(context.host.run, UNPACKED) == _unpacked(details):
+        is_whole, former = _found(context)
+        if is_whole and former is None:
             return holds()
+        if is_whole:
+            return lacks(Change(Keeps.DESTROY, "root volume", "the former root is removed"))
         image = f"image {details.base_image.name} ({details.base_image.manifest[:12]})"
         if _has_files(context.host.run):
-            return lacks(Change(Keeps.DESTROY, "root volume", f"emptied, then {image} is unpacked"))
+            return lacks(Change(Keeps.DESTROY, "root volume", f"{image} is unpacked, all else is removed"))
         return lacks(Change(Keeps.CREATE, "root volume", f"{image} is unpacked"))
 
     def run(self, context: Context) -> None:
+        is_whole, former = _found(context)
+        if is_whole and former is not None and _is_removed(context, former):
+            return
         details = context.facts[NodeDetails]
         cache = context.facts[Cache]
         cache.budget_bytes = details.cache_budget_mib * _MIB
         source = source_of(context.facts[NodeConfiguration], details)
         signed = context.facts[SignedImages]
-        base, transfer = load_manifest(signed.vouch(details.base_image), source, cache)
+        manifest, transfer = load_manifest(signed.vouch(details.base_image), source, cache)
         later = _manifests(context, source, cache)
-        keep = pins([base, *later])
-        progress = _Shares(context.progress, base.size + sum(manifest.size for manifest in later))
-        with target(context.host.run) as root:
-            _make_empty(context, root)
-            relatives = _relatives(context, base)
-            transfer += unpack(base, root, source, cache, progress.next(base.size), keep, relatives)
-            _tell(context, base.name, transfer)
-            context.progress(None, "writing it out to the disk")
-            context.host.run(["sync", "--file-system", root, root / "boot"], timeout=SYNC_SECONDS)
-            write_atomic(root / UNPACKED, _unpacked(details))
+        keep = pins([manifest, *later])
+        progress = _Shares(context.progress, manifest.size + sum(each.size for each in later))
+        base = _Base(context, manifest, source, keep, progress.next(manifest.size))
+        _tell(context, manifest.name, transfer + base.lay())
         for manifest, before in later.items():
             share = progress.next(manifest.size)
             try:
@@ -86,16 +98,89 @@ class Unpack(Step):
                 _tell_failed(context, manifest.name, error)
 
 
+@dataclass(frozen=True)
+class _Base:
+    """The base image on its way to the root volume."""
+
+    context: Context
+    manifest: Manifest
+    source: Source
+    keep: frozenset[str]
+    on_progress: Progress
+
+    def lay(self) -> Transfer:
+        """Lay it, with what a former root has of it."""
+        _, former = _found(self.context)
+        if former is not None:
+            try:
+                return self._lay(former)
+            except _UNUSABLE as error:
+                _make_anew(self.context, error)
+        return self._lay(None)
+
+    def _lay(self, former: Former | None) -> Transfer:
+        context, run = self.context, self.context.host.run
+        with target(run) as root:
+            context.progress(None, "emptying the root volume")
+            tree.empty(root, (former.tree, former.record) if former is not None else ())
+            tree.empty(root / "boot")
+            moved = unpack(
+                self.manifest,
+                root,
+                self.source,
+                context.facts[Cache],
+                self.on_progress,
+                self.keep,
+                _relatives(context, self.manifest),
+                _old_tree(root, former) if former is not None else None,
+            )
+            context.progress(None, "writing it out to the disk")
+            run(["sync", "--file-system", root, root / "boot"], timeout=SYNC_SECONDS)
+            write_unpacked(root / unpacked.PATH, _wanted(context))
+            if former is not None:
+                context.progress(None, "removing the former root")
+                former.remove(run, root)
+        return moved
+
+
+def _found(context: Context) -> tuple[bool, Former | None]:
+    """Say whether the root volume has the image whole, and the former root if there is one beside it."""
+    former = Former(context.facts[NodeDetails].run_id)
+    record = Path(former.record)
+    texts = read_all_installed(context.host.run, (unpacked.PATH, record))
+    is_whole = load_unpacked(texts[unpacked.PATH]) == _wanted(context)
+    return is_whole, former if texts[record] is not None else None
+
+
+def _old_tree(root: Path, former: Former) -> OldTree:
+    try:
+        record = load_unpacked(read_regular(root / former.record, _RECORD_BYTES).decode(errors="replace"))
+    except OSError:
+        record = None
+    return OldTree(root / former.tree, record.manifest if record is not None else "")
+
+
+def _is_removed(context: Context, former: Former) -> bool:
+    """Remove what a power cut left of the former root; where that fails, make the file system anew."""
+    try:
+        with target(context.host.run) as root:
+            former.remove(context.host.run, root)
+        return True
+    except _UNUSABLE as error:
+        _make_anew(context, error)
+        return False
+
+
+def _make_anew(context: Context, reason: Exception) -> None:
+    context.host.events.tell("root.formatted", reason=str(reason))
+    layout = context.facts[Layout]
+    next(one for one in filesystems(layout) if one.label == ROOT_LABEL).make(context.host.run)
+
+
 def _relatives(context: Context, manifest: Manifest) -> Sequence[Relative]:
     configuration = context.facts[NodeConfiguration]
     documents = Documents(context.facts[Cache], configuration.key)
     return relatives_of(manifest.name, manifest.digest, http_of(configuration), documents)
-
-
-def _make_empty(context: Context, root: Path) -> None:
-    context.progress(None, "emptying the root volume")
-    for folder in (root, root / "boot"):
-        tree.empty(folder)
 
 
 def _manifests(context: Context, source: Source, cache: Cache) -> dict[Manifest, Transfer]:
@@ -153,8 +238,7 @@ def _has_files(run: Runner) -> bool:
         return False
 
 
-def _unpacked(details: NodeDetails) -> str:
-    """Return the content of the file that says which image was unpacked whole, in which run."""
-    image = details.base_image
-    content = {"name": image.name, "manifest": image.manifest, "run_id": details.run_id}
-    return json.dumps(content, indent=1) + "\n"
+def _wanted(context: Context) -> Unpacked:
+    """Return what says that the image was unpacked whole in this run."""
+    details = context.facts[NodeDetails]
+    return Unpacked(details.base_image.name, details.base_image.manifest, details.run_id)

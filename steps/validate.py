@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from host.ext4 import FSCK_SECONDS, header, is_clean
 from host.installed import InstalledKernel, newest_kernel
 from host.mark import Mark, NotInstalled, read_mark
 from host.run import CommandFailed, Runner
@@ -14,7 +14,6 @@ from wire.errors import VerificationError
 from wire.nodeconf import NodeConfiguration
 
 DEVICES = (ROOT_DEVICE, BOOT_DEVICE, SLIVERS_DEVICE)
-FSCK_SECONDS = 3 * 3600.0
 # e2fsck(8): 1 errors corrected, 2 corrected and a mounted root must reboot (ours is not mounted).
 REPAIRED = (0, 1, 2)
 
@@ -49,7 +48,7 @@ class Validate(Step):
         for device in DEVICES:
             if not Path(device).exists():
                 raise NotInstalled(f"there is no {device}")
-        dirty = [device for device in DEVICES if not _is_clean(run, device)]
+        dirty = [device for device in DEVICES if not is_clean(header(run, device))]
         if dirty:
             return lacks(*(Change(Keeps.KEEP, device, "check and repair (e2fsck)") for device in dirty))
         mark = read_mark(run)
@@ -60,18 +59,9 @@ class Validate(Step):
 
     def run(self, context: Context) -> None:
         for number, device in enumerate(DEVICES):
-            if not _is_clean(context.host.run, device):
+            if not is_clean(header(context.host.run, device)):
                 context.progress(number / len(DEVICES), f"checking {device}")
                 _repair(context.host.run, device)
-
-
-def _is_clean(run: Runner, device: str) -> bool:
-    try:
-        said = run(["dumpe2fs", "-h", device]).stdout
-    except CommandFailed:
-        return False
-    state = re.search(r"^Filesystem state:\s*(.*)$", said, re.MULTILINE)
-    return state is not None and state[1] == "clean" and "needs_recovery" not in said
 
 
 def _repair(run: Runner, device: str) -> None:

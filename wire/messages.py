@@ -83,7 +83,8 @@ class NodeDetails:
     `run_id` names one (re)installation and changes whenever an operator asks for another one.
     `generation` grows with every change of the configuration. `mirrors` are base URLs of servers that
     have images too, asked before the server itself; `bandwidth_kib` bounds what is fetched of images, in
-    KiB per second, 0 for no bound.
+    KiB per second, 0 for no bound. `clean` wants the root file system made anew also in a reinstallation
+    that could take files from it.
     """
 
     node_id: int
@@ -101,6 +102,7 @@ class NodeDetails:
     cache_budget_mib: int = 2048
     mirrors: tuple[str, ...] = ()
     bandwidth_kib: int = 0
+    clean: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a mirror or a bound, whoever says it. Raises ValueError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import threading
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -14,6 +15,19 @@ from images.manifest import Manifest
 from images.sources.folder import FolderSource
 from images.store import BlobStore
 from tests.host import loopback
+
+# struct posix_acl_xattr_header and _entry of linux/posix_acl_xattr.h: version 2; then tag, permissions, id.
+ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, permissions, who)
+    for tag, permissions, who in (
+        (0x01, 6, 2**32 - 1),
+        (0x02, 4, 1234),
+        (0x04, 4, 2**32 - 1),
+        (0x08, 6, 77),
+        (0x10, 6, 2**32 - 1),
+        (0x20, 0, 2**32 - 1),
+    )
+)
 
 
 class BlobServer(ThreadingHTTPServer):

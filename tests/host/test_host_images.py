@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import textwrap
@@ -31,7 +30,7 @@ from images.tree import empty
 from images.unpack import TargetFull, install, unpack
 from images.update import make_update
 from images.write import CannotWrite, TreeWriter
-from tests.host.image_server import describe, ext4, make_tree, publish_tree, serving
+from tests.host.image_server import ACL, describe, ext4, make_tree, publish_tree, serving
 
 pytestmark = pytest.mark.host
 
@@ -243,20 +242,6 @@ def test_publishing_is_deterministic(published, tmp_path):
     assert manifest.data_bytes >= RANDOM_MIB * 1024 * 1024
     with pytest.raises(NotAnImage):
         publish_tree("No Name", tree, BlobStore(tmp_path / "store"))
-
-
-# struct posix_acl_xattr_header and _entry of linux/posix_acl_xattr.h: version 2; then tag, permissions, id.
-ACL = struct.pack("<I", 2) + b"".join(
-    struct.pack("<HHI", tag, permissions, who)
-    for tag, permissions, who in (
-        (0x01, 6, 2**32 - 1),
-        (0x02, 4, 1234),
-        (0x04, 4, 2**32 - 1),
-        (0x08, 6, 77),
-        (0x10, 6, 2**32 - 1),
-        (0x20, 0, 2**32 - 1),
-    )
-)
 
 
 def test_every_attribute_of_a_tree_comes_back(tmp_path, target, events):

@@ -147,6 +147,15 @@ def test_fields_are_set(server, assignment, field, value):
     assert server.node().generation == before + 1
 
 
+def test_a_clean_reinstallation_is_asked_for_once(server):
+    server.add()
+    server.cli("node", "state", "node1", "rins", "--clean")
+    assert server.node().clean
+    server.cli("node", "state", "node1", "rins")
+    assert not server.node().clean
+    assert "--clean goes with rins" in server.cli("node", "state", "node1", "inst", "--clean", status=2)
+
+
 @pytest.mark.parametrize(
     "assignment",
     [

@@ -6,19 +6,23 @@ import pytest
 
 from host.console import Console
 from host.events import Events
+from host.filesystems import filesystems
 from host.options import Options
 from host.ports import Host
 from host.run import Completed
 from host.storage import DiskRole, Layout, LayoutDisk, claim_guid, filesystem_uuid
+from host.unpacked import Unpacked
 from hwdetect.content import DiskState
 from hwdetect.inventory import Disk, Firmware, Inventory, Machine, Nic
 from hwdetect.media import Media
+from images.cache import Cache
 from steps import format as format_step
 from steps.base import Context, Facts, Keeps
 from steps.check_hardware import FirmwareUnsupported, InsufficientMemory, NoNetworkInterface, check
 from steps.choose_disks import ChooseDisks
-from steps.format import Format, filesystems
+from steps.format import Format
 from steps.partition import Partition
+from tests.unit.image_trees import manifest_of
 from wire.messages import DiskPolicy, ImageRef, NodeDetails, TargetState
 
 GIB = 1024**3
@@ -135,29 +139,73 @@ def devices_exist(monkeypatch):
     monkeypatch.setattr(format_step.Path, "exists", lambda _: True)
 
 
+def formatting(plan, run, **more):
+    """What the step is given to make file systems for a reinstallation."""
+    details = NodeDetails(1, "n", TargetState.RINS, RUN, 1, ImageRef("b", "0" * 64), **more)
+    return context(plan, details, Cache(None, Events("test")), run=run, storage=FakeStorage(keeps=True))
+
+
 def test_formatting_begins_with_root_and_leaves_alone_what_this_run_made(devices_exist):
     plan = layout("vda")
     done = {plan.boot_device: filesystem_uuid(RUN, "bm-boot"), plan.volume_device("root"): "an-older-run"}
     run = FakeRun(done)
-    seen = Format().observe(context(plan, run=run))
+    seen = Format().observe(formatting(plan, run))
     assert [(change.keeps, change.target) for change in seen.changes] == [
         (Keeps.DESTROY, "/dev/bmnode/root"),
         (Keeps.CREATE, "/dev/bmnode/slivers"),
         (Keeps.CREATE, "/dev/bmnode/swap"),
     ]
-    Format().run(context(plan, run=run))
+    Format().run(formatting(plan, run))
     assert run.made == ["/dev/bmnode/root", "/dev/bmnode/slivers", "/dev/bmnode/swap"]
-    assert Format().observe(context(plan, run=run)).holds
+    assert Format().observe(formatting(plan, run)).holds
 
 
 def test_another_run_makes_everything_anew(devices_exist):
     plan = layout("vda")
     run = FakeRun({one.device: one.uuid for one in filesystems(plan)})
-    assert Format().observe(context(plan, run=run)).holds
-    assert not Format().observe(context(replace(plan, run_id="other"), run=run)).holds
+    assert Format().observe(formatting(plan, run)).holds
+    assert not Format().observe(formatting(replace(plan, run_id="other"), run)).holds
 
 
 def test_the_plan_works_where_no_device_exists_yet():
     run = FakeRun({})
-    seen = Format().observe(context(layout("absent"), run=run))
+    seen = Format().observe(formatting(layout("absent"), run))
     assert [change.keeps for change in seen.changes] == [Keeps.CREATE] * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"clean": True}, "the server wants it made anew"),
+        ({"boot_state": TargetState.INST}, "only a reinstallation keeps it"),
+        ({"boot_state": TargetState.NEW}, "only a reinstallation keeps it"),
+        ({"keeps": False}, "the volumes are made anew"),
+        ({"dongle": True}, "the dongle has the whole image"),
+        ({}, "files of image base"),
+    ],
+)
+def test_the_plan_says_whether_the_root_is_kept_and_why_not(
+    devices_exist, tmp_path, monkeypatch, given, reason
+):
+    manifest = manifest_of("base")
+    plan, cache = layout("vda"), Cache(tmp_path, Events("test"))
+    cache.put(manifest.digest, manifest.to_bytes())
+    if given.get("dongle"):
+        cache.put(manifest.blobs[0].sha256, b"1")
+    monkeypatch.setattr(format_step.former, "find", lambda run, layout: Unpacked("base", "0" * 64, "run0"))
+    monkeypatch.setattr(format_step.ext4, "is_clean", lambda found: True)
+    monkeypatch.setattr(format_step.ext4, "is_sound", lambda run, device, look_only: True)
+    details = NodeDetails(
+        1,
+        "n",
+        given.get("boot_state", TargetState.RINS),
+        RUN,
+        1,
+        ImageRef("base", manifest.digest),
+        clean=given.get("clean", False),
+    )
+    run = FakeRun({plan.volume_device("root"): "an-older-run"})
+    asked = context(plan, details, cache, run=run, storage=FakeStorage(keeps=given.get("keeps", True)))
+    root = Format().observe(asked).changes[0]
+    assert reason in root.text
+    assert root.keeps is (Keeps.DESTROY if given else Keeps.KEEP)

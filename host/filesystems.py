@@ -1,0 +1,47 @@
+"""The file systems of a run, and the command that makes each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from host.run import Runner
+from host.storage import Layout, filesystem_uuid
+from host.target import BOOT_LABEL
+
+ROOT_LABEL = "bm-root"
+_MAKE_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """A file system to be made: device node, type, label, UUID."""
+
+    device: str
+    fstype: str
+    label: str
+    uuid: str
+
+    def make(self, run: Runner) -> None:
+        """Make it, without a question and whatever was there before. Raises CommandError."""
+        if self.fstype == "swap":
+            command = ["mkswap", "--force", "--label", self.label, "--uuid", self.uuid, self.device]
+        else:
+            command = ["mkfs.ext4", "-q", "-F", "-L", self.label, "-U", self.uuid, self.device]
+        run(command, timeout=_MAKE_SECONDS)
+
+
+def filesystems(layout: Layout) -> tuple[FileSystem, ...]:
+    """Return the file systems in the order in which they are made.
+
+    Root is first, because the mark of an older installation is on it and must not outlive the rest.
+    """
+    places = (
+        (layout.volume_device("root"), "ext4", ROOT_LABEL),
+        (layout.boot_device, "ext4", BOOT_LABEL),
+        (layout.volume_device("slivers"), "ext4", "bm-slivers"),
+        (layout.volume_device("swap"), "swap", "bm-swap"),
+    )
+    return tuple(
+        FileSystem(device, fstype, label, filesystem_uuid(layout.run_id, label))
+        for device, fstype, label in places
+    )

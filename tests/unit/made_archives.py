@@ -48,6 +48,53 @@ def tar(*members, form=tarfile.PAX_FORMAT):
     return made.getvalue()
 
 
+def padded(data):
+    return data + bytes(-len(data) % 512)
+
+
+def checked(header):
+    """The header with its checksum made right."""
+    made = bytearray(header)
+    made[148:156] = b" " * 8
+    made[148:156] = b"%06o\0 " % sum(made)
+    return bytes(made)
+
+
+# Where a header's fields are (tar.h of GNU tar).
+_FIELDS = {
+    "mode": 100,
+    "uid": 108,
+    "gid": 116,
+    "size": 124,
+    "mtime": 136,
+    "type": 156,
+    "magic": 257,
+    "devmajor": 329,
+    "prefix": 345,
+}
+
+
+def with_fields(header, **fields):
+    """The header with these bytes in these fields, and the checksum that goes with them."""
+    made = bytearray(header)
+    for name, value in fields.items():
+        at = _FIELDS[name]
+        made[at : at + len(value)] = value
+    return checked(made)
+
+
+def pax_records(*records):
+    """Records as pax writes them: their length in decimal, which counts itself, then name=value."""
+    made = b""
+    for name, value in records:
+        body = b" " + name.encode() + b"=" + value + b"\n"
+        length = len(body) + 1
+        while len(str(length)) + len(body) != length:
+            length += 1
+        made += str(length).encode() + body
+    return made
+
+
 def contents(members):
     """What a source yields, by path: (entry without its path, data). Each path occurs once."""
     found = {}

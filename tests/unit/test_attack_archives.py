@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from images.sources import nodes
 from images.sources.archive import ArchiveSource
 from images.sources.base import NotAnImage
-from tests.unit.made_archives import contents, file, folder, hard, link, special, tar
+from tests.unit.made_archives import checked, contents, file, folder, hard, link, special, tar
 
 SOUND = tar(folder("d"), file("d/x", b"x" * 600), file("y", b"y"))
 EXTENDED = tar(
@@ -168,14 +168,6 @@ def test_damage_is_refused_or_harmless(tmp_path_factory, changes):
             contents(source.members())
     except NotAnImage:
         pass
-
-
-def checked(header):
-    """The header with its checksum made right."""
-    made = bytearray(header)
-    made[148:156] = b" " * 8
-    made[148:156] = b"%06o\0 " % sum(made)
-    return bytes(made)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])

@@ -17,7 +17,7 @@ from images.entries import Entry, Kind
 from images.sources.archive import ArchiveSource
 from images.sources.base import NotAnImage
 from images.sources.folder import FolderSource
-from tests.unit.made_archives import contents, file, folder, hard, info, link, special, tar
+from tests.unit.made_archives import contents, file, folder, hard, info, link, padded, special, tar
 
 MADE_UP = Entry("", Kind.FOLDER, 0o755, 0, 0, 0)
 UNDEFINED = 0xFFFFFFFF
@@ -266,10 +266,6 @@ def old_gnu_sparse(name, size, parts):
         for number, block in enumerate(packed[1:], 1)
     )
     return bytes(header) + more + padded(b"x" * sum(n for _, n in parts))
-
-
-def padded(data):
-    return data + bytes(-len(data) % 512)
 
 
 SPARSE = [(number * 4096, 512) for number in range(30)] + [(200_000, 0)]

@@ -142,10 +142,6 @@ class Supply:
             # Not a loop: its variable would keep a content alive while the next one is waited for.
             yield from map(itemgetter(1), found)
 
-    def as_they_come(self, blobs: Iterable[Blob]) -> Generator[tuple[Blob, bytes], None, None]:
-        """Yield blobs with their contents in whatever order they come; for the rest like ahead()."""
-        return self._spread(blobs, self._content, in_order=False)
-
     def bring_all(self, blobs: Iterable[Blob]) -> Generator[Blob, None, None]:
         """Bring blobs into the cache, several at once, and yield each; ends where the cache takes no more."""
         wanted = takewhile(lambda _: not self.refused, blobs)

@@ -1,8 +1,15 @@
-"""A deployment with one node, and its running server."""
+"""A deployment with one node and its running server; servers of blobs; where images are unpacked to."""
+
+from contextlib import ExitStack
 
 import pytest
 
+from host.events import Events
+from host.http import PATIENT
+from images import source
+from tests.host.loopback import serving
 from tests.host.server_process import Process, cli
+from tests.host.unruly_server import Server
 
 
 @pytest.fixture
@@ -18,3 +25,29 @@ def server(folder):
     yield process
     if process.process.poll() is None:
         process.end()
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Servers of blobs, each begun by a call with what Server takes; hardly a pause between tries."""
+    monkeypatch.setattr(source, "PATIENT", PATIENT.new(backoff_factor=0, backoff_jitter=0.01))
+    with ExitStack() as stack:
+        yield lambda *words, **options: stack.enter_context(serving(Server(*words, **options)))
+
+
+@pytest.fixture
+def heard():
+    """What was told as events: (name, data)."""
+    return []
+
+
+@pytest.fixture
+def events(heard):
+    return Events("test", (lambda event: heard.append((event.event, event.data)),))
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A folder to unpack into."""
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"

@@ -10,10 +10,16 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from host.http import HttpClient
+from images.cache import Cache
+from images.fetch import Transfer
 from images.make import make_image
-from images.manifest import Manifest
+from images.manifest import Manifest, SignedImage
+from images.progress import Progress, silent
+from images.source import HttpSource
 from images.sources.folder import FolderSource
 from images.store import BlobStore
+from images.unpack import install
 from tests.host import loopback
 
 # struct posix_acl_xattr_header and _entry of linux/posix_acl_xattr.h: version 2; then tag, permissions, id.
@@ -94,6 +100,19 @@ def ext4(folder: Path, mib: int, *, options: str = "loop"):
         yield where
     finally:
         subprocess.run(["umount", str(where)], check=True)
+
+
+def put_in(
+    server: BlobServer, manifest: Manifest, target: Path, cache: Cache, on_progress: Progress = silent
+) -> Transfer:
+    """Install an image as a node does."""
+    signed = SignedImage(manifest.name, manifest.digest, len(manifest.to_bytes()))
+    return install(signed, target, source_at(server), cache, on_progress)
+
+
+def source_at(server: BlobServer) -> HttpSource:
+    """Return how a node gets blobs from there."""
+    return HttpSource(HttpClient, server.url)
 
 
 def publish_tree(name: str, tree: Path, store: BlobStore) -> Manifest:

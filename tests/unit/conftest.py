@@ -45,3 +45,14 @@ class Clock:
 @pytest.fixture
 def clock():
     return Clock()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A bootserver that knows one node, node1."""
+    # Most tests need no bootserver, and it takes a second to import.
+    from tests.unit.bootserver_deployment import Deployment
+
+    deployment = Deployment(tmp_path / "state")
+    deployment.add()
+    return deployment

@@ -4,6 +4,7 @@ import io
 import tarfile
 
 from images.entries import Entry, Kind
+from images.sources.archive import ArchiveSource
 
 
 def info(name, kind=tarfile.REGTYPE, **fields):
@@ -95,6 +96,14 @@ def pax_records(*records):
     return made
 
 
+def read(folder, data):
+    """What an archive of these bytes is to a source, by path; it is written into `folder`."""
+    path = folder / "archive"
+    path.write_bytes(data)
+    with ArchiveSource(path) as source:
+        return contents(source.members())
+
+
 def contents(members):
     """What a source yields, by path: (entry without its path, data). Each path occurs once."""
     found = {}
@@ -107,6 +116,10 @@ def contents(members):
         assert found[parent][0].kind is Kind.FOLDER, path
         assert entry.kind is not Kind.HARD or found[entry.target][0].kind is Kind.FILE, path
     return found
+
+
+def kinds(found):
+    return {path: entry.kind.value for path, (entry, _) in found.items() if path}
 
 
 FIELDS = [name for name in Entry.__dataclass_fields__ if name != "path"]

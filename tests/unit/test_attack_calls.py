@@ -18,13 +18,6 @@ from wire.errors import BootError
 from wire.structure import MalformedMessage
 
 
-@pytest.fixture
-def server(tmp_path):
-    deployment = Deployment(tmp_path / "state")
-    deployment.add()
-    return deployment
-
-
 def refused(server, body):
     fault = server.post(body)
     return getattr(fault, "faultCode", 0) == 103 and fault.faultString == REFUSAL

@@ -10,10 +10,8 @@ import tarfile
 import pytest
 
 from images.entries import Kind
-from images.sources.archive import ArchiveSource
 from images.sources.base import NotAnImage
 from tests.unit.made_archives import (
-    contents,
     file,
     folder,
     hard,
@@ -21,6 +19,7 @@ from tests.unit.made_archives import (
     link,
     padded,
     pax_records,
+    read,
     special,
     tar,
     with_fields,
@@ -28,13 +27,6 @@ from tests.unit.made_archives import (
 
 END = bytes(1024)
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
-
-
-def read(tmp_path, data):
-    path = tmp_path / "archive"
-    path.write_bytes(data)
-    with ArchiveSource(path) as source:
-        return contents(source.members())
 
 
 def refused(tmp_path, data):

@@ -14,19 +14,11 @@ from bootserver import app, calls, methods, sessions
 from bootserver.bounded import read_bounded
 from bootserver.calls import REFUSAL
 from host.server import AuthenticationRefused, CallRefused
-from tests.unit.bootserver_deployment import Deployment
 from wire import xmlrpc
 from wire.messages import NodeDetails, TargetState
 from wire.sealing import MasterKey
 from wire.session import NodeKey, new_nonce
 from wire.structure import structure
-
-
-@pytest.fixture
-def server(tmp_path):
-    deployment = Deployment(tmp_path / "state")
-    deployment.add()
-    return deployment
 
 
 def open_body(node_id, nonce=None):

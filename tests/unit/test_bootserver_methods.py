@@ -4,15 +4,8 @@ import pytest
 
 from bootserver import events, methods
 from host.server import CallRefused
-from tests.unit.bootserver_deployment import Deployment, event
+from tests.unit.bootserver_deployment import event
 from wire.messages import TargetState
-
-
-@pytest.fixture
-def server(tmp_path):
-    deployment = Deployment(tmp_path / "state")
-    deployment.add()
-    return deployment
 
 
 @pytest.fixture

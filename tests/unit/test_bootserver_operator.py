@@ -11,13 +11,6 @@ from tests.unit.bootserver_deployment import Deployment, event
 SECRET_FIELDS = ("key", "sealed_key", "sealed")
 
 
-@pytest.fixture
-def server(tmp_path):
-    deployment = Deployment(tmp_path / "state")
-    deployment.add()
-    return deployment
-
-
 def test_an_empty_fleet_says_what_to_do(tmp_path):
     page = Deployment(tmp_path / "state").operator.get("/")
     assert "bootserver node add" in page.text

@@ -7,14 +7,7 @@ from bootserver.app import node_app
 from bootserver.calls import Calls
 from bootserver.sessions import Sessions
 from host.server import AuthenticationRefused, CallRefused
-from tests.unit.bootserver_deployment import Deployment, event
-
-
-@pytest.fixture
-def server(tmp_path):
-    deployment = Deployment(tmp_path / "state")
-    deployment.add()
-    return deployment
+from tests.unit.bootserver_deployment import event
 
 
 def test_a_session_used_after_rotation_is_refused(server):

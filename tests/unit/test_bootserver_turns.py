@@ -5,7 +5,7 @@ import pytest
 from bootserver.sessions import Auth
 from bootserver.turns import RETURNS_NO_DIFFERENCE, Turns
 from host.server import ServerClient
-from tests.unit.bootserver_deployment import Deployment, event
+from tests.unit.bootserver_deployment import event
 
 HERE, THERE = ("10.0.0.5", "10.0.0.5"), ("10.9.9.9", "10.9.9.9")
 
@@ -103,13 +103,6 @@ def test_strange_events_are_no_boot(watch, params):
         assert (
             watch.turns.spoke(Auth(1, HERE[0], session, 1, ""), HERE[1], "BootReportEvents", params) is None
         )
-
-
-@pytest.fixture
-def server(tmp_path):
-    deployment = Deployment(tmp_path / "state")
-    deployment.add()
-    return deployment
 
 
 def thief(server, address="10.9.9.9"):

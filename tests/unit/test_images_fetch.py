@@ -11,44 +11,12 @@ import pytest
 from host.events import Events
 from host.http import NotAtServer, ServerUnreachable
 from images.cache import Cache
-from images.fetch import AHEAD, CONNECTIONS, STORING, CorruptImage, Supply, Transfer, pins
-from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, SignedImage, sha256
-from wire.errors import BootError
+from images.fetch import AHEAD, CONNECTIONS, STORING, CorruptImage, Supply
+from images.manifest import MalformedManifest
+from tests.unit.shelf import BLOBS, CONTENTS, Shelf, nowhere
 
-CONTENTS = [b"%d" % number * 1000 for number in range(30)]
-BLOBS = tuple(Blob(sha256(data), len(data)) for data in CONTENTS)
-MANIFEST = Manifest(
-    "base", ImageKind.TREE, (Piece(BLOBS[0], 100, tuple(Pack(blob, 100) for blob in BLOBS[1:])),)
-)
 MOST = CONNECTIONS + AHEAD
 SOON = 10.0
-
-
-class Shelf:
-    """A source with a dictionary behind it, which counts; `gates` hold single blobs back.
-
-    `given_up` has those that were asked for and ended by the signal to give up.
-    """
-
-    def __init__(self, contents=CONTENTS):
-        self.blobs = {sha256(data): data for data in contents}
-        self.asked = []
-        self.gates = {}
-        self.given_up = []
-
-    def gate(self, blob):
-        return self.gates.setdefault(blob.sha256, threading.Event())
-
-    def get(self, digest, limit, halt):
-        self.asked.append(digest)
-        gate = self.gates.get(digest)
-        try:
-            while gate is not None and not gate.is_set():
-                halt.pause(0.005)
-        except CancelledError:
-            self.given_up.append(digest)
-            raise
-        return self.blobs[digest]
 
 
 class Failing(Shelf):
@@ -103,10 +71,6 @@ def no_thread_stays():
     assert set(threading.enumerate()) <= before
 
 
-def nowhere():
-    return Cache(None, Events("test"))
-
-
 def ended(stream):
     with suppress(CancelledError):
         next(stream)
@@ -131,34 +95,19 @@ def test_contents_come_in_order_though_the_first_comes_last():
     assert sorted(shelf.asked) == sorted(blob.sha256 for blob in BLOBS), "each once"
 
 
-def test_as_they_come_does_not_wait_for_a_slow_one():
-    shelf = Shelf()
-    slow = shelf.gate(BLOBS[0])
-    found = {}
-    with Supply(shelf, nowhere()) as supply:
-        for blob, data in supply.as_they_come(BLOBS):
-            found[blob] = data
-            if len(found) == len(BLOBS) - 1:
-                assert BLOBS[0] not in found
-                slow.set()
-    assert found == dict(zip(BLOBS, CONTENTS, strict=True))
-
-
-@pytest.mark.parametrize("way", ["ahead", "as_they_come"])
-def test_several_are_fetched_at_once(way):
+def test_several_are_fetched_at_once():
     shelf = Shelf()
     meeting = threading.Barrier(CONNECTIONS)
     plain = shelf.get
     shelf.get = lambda *words: (meeting.wait(SOON), plain(*words))[1]
     with Supply(shelf, nowhere()) as supply:
-        assert len(list(getattr(supply, way)(BLOBS[: 2 * CONNECTIONS]))) == 2 * CONNECTIONS
+        assert len(list(supply.ahead(BLOBS[: 2 * CONNECTIONS]))) == 2 * CONNECTIONS
 
 
-@pytest.mark.parametrize("way", ["ahead", "as_they_come"])
-def test_memory_is_bounded_while_the_consumer_is_slow(counted, way):
+def test_memory_is_bounded_while_the_consumer_is_slow(counted):
     shelf = Fresh()
     with Supply(shelf, nowhere()) as supply:
-        for _ in getattr(supply, way)(BLOBS):
+        for _ in supply.ahead(BLOBS):
             time.sleep(0.003)
         del _
     assert CONNECTIONS < counted.peak <= MOST
@@ -245,15 +194,14 @@ def test_an_endless_list_is_left_without_waiting_for_it():
     assert len(shelf.asked) <= MOST
 
 
-@pytest.mark.parametrize("way", ["ahead", "as_they_come"])
-def test_an_error_ends_the_others_and_arrives_as_it_was(way):
+def test_an_error_ends_the_others_and_arrives_as_it_was():
     shelf = Failing()
     for blob in BLOBS[:3]:
         # Only the signal to give up ends these.
         shelf.gate(blob)
     shelf.blobs[BLOBS[3].sha256] = CorruptImage("the fourth")
     with Supply(shelf, nowhere()) as supply:
-        stream = getattr(supply, way)(BLOBS)
+        stream = supply.ahead(BLOBS)
         with pytest.raises(CorruptImage, match="the fourth"):
             next(stream)
         with pytest.raises(StopIteration):
@@ -309,9 +257,9 @@ def test_leaving_ends_what_hangs(error, number):
 
     def leave():
         with Supply(shelf, nowhere()) as supply:
-            for way in (supply.ahead, supply.as_they_come):
+            for _ in range(2):
                 # Not closed by anybody.
-                stream = way(BLOBS[:number])
+                stream = supply.ahead(BLOBS[:number])
                 asker = threading.Thread(target=ended, args=(stream,))
                 asker.start()
                 askers.append(asker)
@@ -352,105 +300,3 @@ def test_single_blobs_may_be_asked_for_by_any_thread():
             thread.join(SOON)
     assert sorted(found) == sorted(CONTENTS)
     assert supply.transfer.network_bytes == sum(blob.size for blob in BLOBS)
-
-
-def test_a_blob_of_another_size_than_signed_is_found_out():
-    lying = Blob(BLOBS[0].sha256, BLOBS[0].size + 1)
-    with Supply(Shelf(), nowhere()) as supply, pytest.raises(CorruptImage):
-        supply.blob(lying)
-
-
-def test_first_from_the_source_then_from_the_cache(cache):
-    with Supply(Shelf(), cache) as supply:
-        assert list(supply.ahead(BLOBS)) == CONTENTS
-    assert supply.transfer == Transfer(MANIFEST.size, 0)
-    nothing = Shelf([])
-    with Supply(nothing, cache) as supply:
-        assert list(supply.ahead(BLOBS)) == CONTENTS
-    assert supply.transfer == Transfer(0, MANIFEST.size)
-    assert nothing.asked == []
-
-
-def test_a_damaged_copy_is_fetched_and_stored_again(cache):
-    with Supply(Shelf(), cache) as supply:
-        list(supply.ahead(BLOBS))
-    (cache.folder / "blobs" / BLOBS[2].sha256).write_bytes(b"0" * BLOBS[2].size)
-    shelf = Shelf()
-    with Supply(shelf, cache) as supply:
-        assert list(supply.ahead(BLOBS)) == CONTENTS
-    assert shelf.asked == [BLOBS[2].sha256]
-    assert cache.get(BLOBS[2].sha256) == CONTENTS[2]
-
-
-def test_what_failed_in_the_storing_thread_is_not_lost(cache, monkeypatch):
-    def fault(*_):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(cache, "put", fault)
-    with Supply(Shelf(), cache) as supply, pytest.raises(ZeroDivisionError):
-        list(supply.ahead(BLOBS))
-
-
-def test_bringing_twice_fetches_once(cache):
-    shelf = Shelf()
-    with Supply(shelf, cache) as supply:
-        assert set(supply.bring_all(BLOBS)) == set(BLOBS)
-    assert supply.transfer == Transfer(MANIFEST.size, 0)
-    with Supply(shelf, cache) as supply:
-        assert set(supply.bring_all(BLOBS)) == set(BLOBS)
-        assert list(supply.bring_all(BLOBS[:1])) == [BLOBS[0]]
-    assert supply.transfer == Transfer(0, MANIFEST.size + BLOBS[0].size)
-    assert len(shelf.asked) == len(BLOBS)
-
-
-def test_bringing_ends_where_the_cache_takes_no_more(cache):
-    cache.budget_bytes = 2500
-    shelf = Shelf()
-    with Supply(shelf, cache, pins([MANIFEST])) as supply:
-        list(supply.bring_all(BLOBS))
-        assert supply.refused
-    assert len(shelf.asked) < len(BLOBS)
-    shelf = Shelf()
-    with Supply(shelf, nowhere()) as supply:
-        assert list(supply.bring_all(BLOBS)) == []
-    assert shelf.asked == []
-
-
-RAW = MANIFEST.to_bytes()
-
-
-def test_manifests_are_cached_and_verified(cache):
-    signed = SignedImage("base", MANIFEST.digest, len(RAW))
-    for shelf, moved in ((Shelf([RAW]), Transfer(len(RAW), 0)), (Shelf([]), Transfer(0, len(RAW)))):
-        with Supply(shelf, cache) as supply:
-            assert supply.manifest(signed) == MANIFEST
-        assert supply.transfer == moved
-
-
-def test_a_pinned_manifest_is_known_by_its_hash_alone(cache):
-    with Supply(Shelf([RAW]), cache) as supply:
-        assert supply.manifest(SignedImage("base", MANIFEST.digest, None)) == MANIFEST
-
-
-@pytest.mark.parametrize(
-    ("signed", "contents", "error"),
-    [
-        (SignedImage("base", MANIFEST.digest, len(RAW) + 1), [RAW], CorruptImage),
-        (SignedImage("sliver", MANIFEST.digest, len(RAW)), [RAW], MalformedManifest),
-        (SignedImage("base", BLOBS[0].sha256, BLOBS[0].size), CONTENTS, MalformedManifest),
-        (SignedImage("base", MANIFEST.digest, 2**40), [], MalformedManifest),
-        (SignedImage("base", "../../x", 10), [], MalformedManifest),
-    ],
-    ids=["length", "name", "no manifest", "size", "digest"],
-)
-@pytest.mark.parametrize("warm", [False, True])
-def test_wrong_manifests(cache, warm, signed, contents, error):
-    for data in contents if warm else ():
-        cache.put(sha256(data), data)
-    with Supply(Shelf(contents), cache) as supply, pytest.raises(error) as caught:
-        supply.manifest(signed)
-    assert isinstance(caught.value, BootError)
-
-
-def test_pins_name_manifests_too():
-    assert pins([MANIFEST]) == {MANIFEST.digest, *(blob.sha256 for blob in BLOBS)}

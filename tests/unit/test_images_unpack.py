@@ -8,7 +8,7 @@ import pytest
 
 from host.events import Events
 from host.http import NotAtServer
-from images import contents, index, make, update, zstd_frame
+from images import contents, index, make, plan, update, zstd_frame
 from images.cache import Cache
 from images.contents import Content, Contents
 from images.index import Segment
@@ -138,6 +138,39 @@ def test_a_pack_of_the_image_is_fetched_once_for_all_that_was_wrong(two):
         (there / path).write_bytes(bytes(len(content)))
     asked = two.unpack(tree=OldTree(there, "0" * 64))
     assert sorted(set(asked)) == sorted(asked)
+
+
+@pytest.fixture
+def large(two, monkeypatch):
+    """An image with a file in five packs and one with a hole, and a tree that both are in."""
+    monkeypatch.setattr(make, "MOST_PACK_BYTES", 2000)
+    two.tree = Tree(TOP).add("large", random.Random(1).randbytes(9000), **MINE)
+    content = b"x" * 500 + bytes(5000) + b"y" * 500
+    two.tree.entries.append(file("sparse", content, [(500, 5000)], **MINE))
+    two.tree.contents["sparse"] = content
+    two.new = make_image("base", two.tree, two.store)
+    two.cache = Cache(None, Events("test"))
+    there = two.target.with_name("old")
+    there.mkdir()
+    for path, content in two.tree.contents.items():
+        (there / path).write_bytes(content)
+    return OldTree(there, "0" * 64)
+
+
+def test_a_file_in_several_packs_is_taken_from_an_old_tree(two, large):
+    asked = two.unpack(tree=large)
+    # The one with the hole is fetched: what is hashed has more bytes than are written.
+    assert len(two.own() & set(asked)) == 1
+
+
+def test_a_changed_file_in_several_packs_is_not(two, large):
+    (large.folder / "large").write_bytes(bytes(9000))
+    assert two.own() <= set(two.unpack(tree=large))
+
+
+def test_one_that_is_too_large_to_be_read_at_once_is_not(two, large, monkeypatch):
+    monkeypatch.setattr(plan, "MOST_FROM_TREE_BYTES", 8999)
+    assert two.own() <= set(two.unpack(tree=large))
 
 
 def test_an_update_with_more_index_than_the_image_has_packs_is_not_fetched(two):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 3
+SCHEMA = 4
 
 
 class Base(DeclarativeBase):
@@ -49,6 +49,7 @@ class Node(Base):
     # What the operator wants.
     boot_state: Mapped[str] = mapped_column(String(8))
     run_id: Mapped[str] = mapped_column(String(64))
+    # Set by generations.changed() only.
     generation: Mapped[int] = mapped_column(default=1)
     system_disk: Mapped[str] = mapped_column(default="")
     data_disks: Mapped[str] = mapped_column(default=DiskPolicy.data)
@@ -81,8 +82,12 @@ class Node(Base):
     services: Mapped[list[Service]] = relationship(cascade="all, delete-orphan")
     classic: Mapped[ClassicNode | None] = relationship(cascade="all, delete-orphan")
 
-    # An id is never given out twice: a removed node's key medium must not become another node's.
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = (
+        # What changed since a number is asked for every second (changes.py).
+        Index("nodes_by_generation", "generation"),
+        # An id is never given out twice: a removed node's key medium must not become another node's.
+        {"sqlite_autoincrement": True},
+    )
 
 
 class Event(Base):

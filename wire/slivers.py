@@ -1,8 +1,8 @@
 """What a node shall run: the reply to GetSlivers, reduced to what is used.
 
 Names of fields are those of the original node managers. Checked here, because names become folders,
-units and interfaces on the node: a reply that breaks a rule is refused as a whole, and the node goes
-on with the last good one. Times are Unix seconds by the server's clock.
+units and interfaces on the node; configmanager/reply.py decides whether a broken rule concerns the whole
+reply or one sliver. Times are Unix seconds by the server's clock.
 """
 
 from __future__ import annotations
@@ -139,7 +139,10 @@ class NodeService:
 
 @dataclass(frozen=True)
 class NodeSlivers:
-    """The reply to GetSlivers. Of two replies the one with the later timestamp counts."""
+    """The reply to GetSlivers. Of two replies the one with the later timestamp counts.
+
+    `generation` is another one after every change at the server; 0 from one that does not tell of changes.
+    """
 
     timestamp: int
     node_id: int
@@ -147,6 +150,7 @@ class NodeSlivers:
     slivers: tuple[Sliver, ...] = ()
     services: tuple[NodeService, ...] = ()
     images: tuple[ImageRef, ...] = ()
+    generation: int = 0
 
     def __post_init__(self) -> None:
         # a_b and a-b would be one machine.

@@ -65,6 +65,7 @@ class Changes:
         waiting = self._waiting.setdefault(node_id, [])
         waiting.append(future)
         if self._looking is None:
+            self._following = asyncio.Event()
             self._looking = asyncio.create_task(self._look())
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -85,7 +86,6 @@ class Changes:
         if not self._waiting and self._looking is not None:
             self._looking.cancel()
             self._looking = None
-            self._following.clear()
             self._keys.clear()
             self._latest.clear()
 

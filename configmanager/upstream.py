@@ -55,7 +55,7 @@ class Upstream:
         self._refusals.gate()
         try:
             link = self._link or self._connect()
-            reply = _plain(link.client.call("GetSlivers", {"form": "json"}))
+            reply = plain_of(link.client.call("GetSlivers", {"form": "json"}))
         except AuthenticationRefused:
             self._refusals.refused()
             self._link = None
@@ -103,7 +103,7 @@ class Upstream:
             self._events.tell("clock.set", off_seconds=round(off))
 
 
-def _plain(answer: object) -> object:
+def plain_of(answer: object) -> object:
     """Return the reply as plain data, as which other servers give it anyway. Raises MalformedMessage."""
     if not isinstance(answer, str):
         return answer

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from wire.messages import ImageRef
 
@@ -113,7 +114,8 @@ class Sliver:
         """The sliver's name as a host."""
         return machine_name(self.name)
 
-    @property
+    # Once an object: a thousand slivers are compared by it at each reply.
+    @cached_property
     def ports(self) -> tuple[PortForward, ...]:
         """Ports of the node that lead into the sliver (attribute `ports`, separated by commas or blanks)."""
         return tuple(PortForward.parse(word) for word in self.attribute(PORTS_TAG).replace(",", " ").split())

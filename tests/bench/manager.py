@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bootserver import nodes, slices
+from bootserver.state import initialise
 from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
 from configmanager.clock import Clock
 from configmanager.manager import Manager
@@ -24,9 +26,9 @@ from configmanager.upstream import plain_of
 from host.events import Events
 from host.run import Runner
 from tests.bench.result import Result
-from tests.host.server_process import Process, cli
+from tests.host.server_process import Process
 from wire import xmlrpc
-from wire.messages import ImageRef, RunLevel
+from wire.messages import ImageRef, RunLevel, TargetState
 from wire.session import mac
 from wire.slivers import Attribute, NodeSlivers, Sliver, SliverKey
 from wire.structure import unstructure
@@ -157,14 +159,13 @@ def _body(value: Any) -> bytes:
 
 def _idle(folder: Path) -> list[Result]:
     """A manager at a running server, in a process of its own."""
-    state = folder / "state"
-    cli(state, "init", "--server", "http://127.0.0.1")
-    cli(state, "node", "add", "node1")
-    unit = folder / "unit"
-    unit.write_text("[Service]\nExecStart=/usr/bin/sleep infinity\n")
-    for number in range(SERVICES):
-        cli(state, "service", "add", "node1", f"s{number}", "--unit", unit)
-    server = Process(state)
+    state = initialise(folder / "state", {"server": "http://127.0.0.1"})
+    with state.database.write() as session:
+        node = nodes.add(session, state.master, "node1", TargetState.BOOT, "base")
+        for number in range(SERVICES):
+            slices.set_service(session, node, f"s{number}", "[Service]\nExecStart=/usr/bin/sleep infinity\n")
+    state.database.close()
+    server = Process(state.folder)
     try:
         words = [
             sys.executable,

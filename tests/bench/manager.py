@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bootserver import nodes, slices
-from bootserver.state import initialise
+from bootserver.state import open_state
 from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
 from configmanager.clock import Clock
 from configmanager.manager import Manager
@@ -26,7 +26,7 @@ from configmanager.upstream import plain_of
 from host.events import Events
 from host.run import Runner
 from tests.bench.result import Result
-from tests.host.server_process import Process
+from tests.host.server_process import Process, cli
 from wire import xmlrpc
 from wire.messages import ImageRef, RunLevel, TargetState
 from wire.session import mac
@@ -159,7 +159,8 @@ def _body(value: Any) -> bytes:
 
 def _idle(folder: Path) -> list[Result]:
     """A manager at a running server, in a process of its own."""
-    state = initialise(folder / "state", {"server": "http://127.0.0.1"})
+    cli(folder / "state", "init", "--server", "http://127.0.0.1")
+    state = open_state(folder / "state")
     with state.database.write() as session:
         node = nodes.add(session, state.master, "node1", TargetState.BOOT, "base")
         for number in range(SERVICES):

@@ -123,7 +123,7 @@ def _sliver(item: Mapping[str, Any], reading: Reading) -> Known | None:
     try:
         return Known(item, _structure(item, Sliver))
     except MalformedMessage as error:
-        reading.refused[f"sliver {item['name']}"] = error.detail[:_REASON_CHARACTERS]
+        reading.refused[f"sliver {item['name']}"] = _reason(error)
         return None
 
 
@@ -148,7 +148,7 @@ def _services(
             _structure(item, NodeService)
             found.append(item)
         except MalformedMessage as error:
-            refused[f"service {name}"] = error.detail[:_REASON_CHARACTERS]
+            refused[f"service {name}"] = _reason(error)
             if name in before:
                 found.append(unstructure(before[name]))
     return found
@@ -169,6 +169,12 @@ def _speakable(data: object) -> bool:
         case list() | tuple():
             return all(map(_speakable, data))
     return True
+
+
+def _reason(error: MalformedMessage) -> str:
+    """Return what is wrong, without the name of our class, and with the place in words."""
+    text = re.sub(r" @ \$(?=;|$)", "", error.detail.partition(": ")[2]).replace(" @ $.", " in ")
+    return text[:_REASON_CHARACTERS]
 
 
 def _outside(port: PortForward) -> tuple[str, int]:

@@ -166,6 +166,20 @@ def test_one_slivers_fault_is_its_own(file: Path, fault: dict[str, object]) -> N
     assert records.refused == {}
 
 
+def test_a_fault_is_told_in_words(file: Path) -> None:
+    records = Records(file)
+    records.store(
+        plain(
+            item("one", attributes=[{"tagname": "ports", "value": "tcp:x:80"}]),
+            item("two", attributes=[{"tagname": "a", "value": 80}]),
+        )
+    )
+    assert records.refused == {
+        "sliver one": "port 'tcp:x:80' is not of the form tcp:8080:80",
+        "sliver two": "str wanted, int given in attributes[0].value",
+    }
+
+
 def test_a_sliver_with_a_fault_expires_all_the_same(file: Path) -> None:
     records = Records(file)
     records.store(plain(item(image="sliver")))

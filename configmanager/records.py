@@ -72,6 +72,7 @@ class Records:
         self._own_times: dict[str, int] = {}
         self.refused: dict[str, str] = {}
         self._kept_time = 0.0
+        self._damaged = False
         if file.exists():
             self._load()
 
@@ -124,18 +125,20 @@ class Records:
         self, head: NodeSlivers, slivers: dict[str, Known], own_times: dict[str, int], refused: dict[str, str]
     ) -> None:
         whole = together(head, slivers)
+        # In a file that is new every row is.
+        known = self._slivers if self._usable() else {}
         with self._changing() as database:
             _set(database, "head", unstructure(replace(whole, slivers=())))
             _set(database, "refused", refused)
+            _set(database, "slivers", len(slivers))
             gone = [(name,) for name in self._slivers if name not in slivers]
             database.executemany("DELETE FROM slivers WHERE name = ?", gone)
             database.executemany(
                 "INSERT OR REPLACE INTO slivers VALUES (?, ?, ?)",
                 [
-                    (name, own_times.get(name, 0), json.dumps(known.plain))
-                    for name, known in slivers.items()
-                    if known is not self._slivers.get(name)
-                    or own_times.get(name, 0) != self._own_times.get(name, 0)
+                    (name, own_times.get(name, 0), json.dumps(each.plain))
+                    for name, each in slivers.items()
+                    if each is not known.get(name) or own_times.get(name, 0) != self._own_times.get(name, 0)
                 ],
             )
         self._whole, self._slivers, self._own_times, self.refused = whole, slivers, own_times, refused
@@ -152,6 +155,8 @@ class Records:
             self._kept_time = float(facts.get("newest_time", 0.0))
             if "head" not in facts:
                 return
+            if facts["slivers"] != len(rows):
+                raise ValueError(f"{len(rows)} slivers, {facts['slivers']} were written")
             plain = {name: json.loads(body) for name, _, body in rows}
             slivers = {name: Known(item, structure(item, Sliver)) for name, item in plain.items()}
             self._whole = together(structure(facts["head"], NodeSlivers), slivers)
@@ -160,14 +165,21 @@ class Records:
         except sqlite3.OperationalError as error:
             raise DiskTrouble(f"{self._file}: {error}") from None
         except (sqlite3.DatabaseError, ValueError, KeyError, TypeError, MalformedMessage) as error:
-            # Written by other code or damaged; the server's next reply begins anew.
+            # Written by other code or damaged; the server's next reply begins anew. Whoever only reads
+            # must not take it away from a daemon that writes.
             log.error("%s cannot be read: %s", self._file, error)
-            self._file.replace(self._file.with_suffix(".damaged"))
+            self._damaged = True
+
+    def _usable(self) -> bool:
+        return self._file.exists() and not self._damaged
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """Give a transaction that is on the disk when the block ends, or undone. Raises DiskTrouble."""
         try:
+            if self._damaged:
+                self._file.replace(self._file.with_suffix(".damaged"))
+                self._damaged = False
             new = not self._file.exists()
             if new:
                 self._file.parent.mkdir(parents=True, exist_ok=True)

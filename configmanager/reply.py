@@ -19,6 +19,8 @@ from wire.slivers import PORTS_TAG, NodeService, NodeSlivers, PortForward, Slive
 from wire.structure import MalformedMessage, structure, unstructure
 
 _REASON_CHARACTERS = 300
+# JSON allows a thousand, which no reader of ours is made for.
+_DEPTH = 16
 # No text of XML-RPC has them, and a file may not: JSON would let them through.
 _UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -156,18 +158,22 @@ def _services(
 
 def _structure(data: object, kind: type[T]) -> T:
     if not _speakable(data):
-        raise MalformedMessage(f"{kind.__name__}: holds a character that no text may have")
+        raise MalformedMessage(
+            f"{kind.__name__}: holds a character that no text may have, or is nested too deep"
+        )
     return structure(data, kind)
 
 
-def _speakable(data: object) -> bool:
+def _speakable(data: object, depth: int = 0) -> bool:
+    if depth > _DEPTH:
+        return False
     match data:
         case str():
             return not _UNSPEAKABLE.search(data)
         case Mapping():
-            return all(map(_speakable, data.values()))
+            return all(_speakable(item, depth + 1) for item in data.values())
         case list() | tuple():
-            return all(map(_speakable, data))
+            return all(_speakable(item, depth + 1) for item in data)
     return True
 
 

@@ -60,11 +60,13 @@ class Watch:
     def set(self, waiting: Waiting | None) -> None:
         """Wait for that from now on, or for nothing."""
         with self._changed:
-            if waiting is not None and waiting.generation == self._hinted:
-                self._failures += 1  # The hint came to nothing.
-            self._hinted = None
             self._waiting = waiting
-            if waiting is not None and self._thread is None:
+            if waiting is None:
+                return
+            if self._hinted is not None:
+                self._failures = self._failures + 1 if waiting.generation == self._hinted else 0
+            self._hinted = None
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="watch", daemon=True)
                 self._thread.start()
             self._changed.notify_all()

@@ -79,7 +79,7 @@ def test_only_what_changed_is_written(file: Path, monkeypatch: pytest.MonkeyPatc
     )
     many[3] = replace(many[3], expires=5001)
     after = records.store(told(*many[:40], timestamp=1001))
-    assert [item["name"] for item in written if "slice_id" in item] == ["site_s3"]
+    assert [each["name"] for each in written if isinstance(each, dict) and "slice_id" in each] == ["site_s3"]
     assert whole is not None
     # The others are the very same, so that whatever is known of them need not be worked out again.
     before = {id(item) for item in whole.slivers}
@@ -102,6 +102,30 @@ def test_a_record_of_other_code_is_no_record(file: Path) -> None:
         database.execute("UPDATE slivers SET body = '{}'")
     database.close()
     assert Records(file).load() is None
+
+
+def test_rows_that_are_missing_are_damage(file: Path) -> None:
+    Records(file).store(told(ONE, TWO))
+    with sqlite3.connect(file) as database:
+        database.execute("DELETE FROM slivers WHERE name = 'demo_two'")
+    database.close()
+    assert Records(file).load() is None, "demo_two would be destroyed"
+
+
+def test_a_file_that_was_taken_away_is_written_whole(file: Path) -> None:
+    records = Records(file)
+    records.store(told(ONE, TWO))
+    file.unlink()
+    changed = replace(TWO, expires=7000)
+    whole = records.store(told(ONE, changed, timestamp=1001))
+    assert Records(file).load() == whole == replace(REPLY, timestamp=1001, slivers=(ONE, changed))
+
+
+def test_reading_takes_nothing_away(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"x" * 9000)
+    Records(file)
+    assert file.read_bytes() == b"x" * 9000
 
 
 def test_a_full_disk_leaves_the_old_word(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +157,13 @@ def item(name: str = "demo_two", **more: object) -> dict[str, object]:
     return {"name": name, "slice_id": 2, "expires": 6000, **more}
 
 
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -150,6 +181,7 @@ def item(name: str = "demo_two", **more: object) -> dict[str, object]:
         {"initscript": "\ud800"},
         {"keys": [{"key_type": "ssh", "key": "one\ntwo"}]},
         {"expires": "never"},
+        {"more": nested(500)},
     ],
 )
 def test_one_slivers_fault_is_its_own(file: Path, fault: dict[str, object]) -> None:
@@ -176,7 +208,7 @@ def test_a_fault_is_told_in_words(file: Path) -> None:
     )
     assert records.refused == {
         "sliver one": "port 'tcp:x:80' is not of the form tcp:8080:80",
-        "sliver two": "str wanted, int given in attributes[0].value",
+        "sliver two": "invalid value for type, expected str in attributes[0].value",
     }
 
 
@@ -226,6 +258,7 @@ def test_a_services_fault_is_its_own(file: Path) -> None:
         {**plain(), "services": 1},
         {**plain(), "images": [{"name": "sliver", "manifest": "x"}]},
         {**plain(), "timestamp": "1001"},
+        {**plain(), "more": nested(500)},
         plain(item(), item()),
         plain(item("a_b"), item("a-b")),
         {**plain(), "slivers": [7]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -156,6 +157,32 @@ def test_of_too_many_the_oldest_is_answered(server):
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+    run(server, scene)
+
+
+def test_a_look_that_is_faster_than_a_reading_is_not_forgotten(server, monkeypatch):
+    server.add("node2")
+    wait, other, read = waits(server), waits(server, name="node2"), Changes._read
+    first = server.node().id
+
+    def slow(self, node_id):
+        found = read(self, node_id)
+        if node_id == first:
+            add_node(server)
+            while self._latest.get(first, 0) <= found[1]:
+                time.sleep(0.001)
+        return found
+
+    async def scene(changes):
+        # As long as one waits, what is known is kept.
+        waiting = asyncio.create_task(other(changes))
+        await settled(changes, 1)
+        monkeypatch.setattr(Changes, "_read", slow)
+        assert await wait(changes)
+        assert await asyncio.wait_for(wait(changes), 5)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
     run(server, scene)
 

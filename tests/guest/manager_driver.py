@@ -1,7 +1,7 @@
 """configmanager's loop on this system, without a server: python3 -m tests.guest.manager_driver FOLDER [N].
 
 FOLDER/reply.json is what the server says. With N, it kills itself as `kill -9` does before its Nth command,
-and writes FOLDER/alive when a whole pass came before that.
+or ends after one pass if that has fewer.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Reply:
 
 def main() -> None:
     """Run until SIGTERM, or the kill."""
+    # As the program does: who asks for a pass before there can be one gets the first.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     folder, number = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     events = Events("driver", (LineFile(folder / "events.jsonl"),))
     with alone(DAEMON, folder):
@@ -75,7 +77,6 @@ def main() -> None:
         def keep(outcome: Outcome) -> None:
             passes.keep(outcome, folder / "pass.json")
             if number:
-                (folder / "alive").touch()
                 manager.stop()
 
         manager.run(Reboots(folder / "reboots.json"), manager.stop, keep)

@@ -14,25 +14,29 @@ from starlette.routing import Route
 from bootserver import catalogue
 from bootserver.bounded import read_bounded
 from bootserver.calls import Calls
+from bootserver.changes import Changes
 from bootserver.classic_http import ClassicHttp
+from bootserver.ending import Ending
 from bootserver.metadata import is_metadata_name
 from bootserver.sessions import Sessions
 from bootserver.state import State
 from images.manifest import is_digest
-from wire import xmlrpc
+from wire import changes, xmlrpc
 from wire.trust import METADATA_PATH
 
 # A body takes up to 96 MiB while it is read into values; anybody may send one.
 CALLS_AT_A_TIME = 4
 
 
-def node_app(state: State) -> Starlette:
+def node_app(state: State, ending: Ending | None = None) -> Starlette:
     """Return the nodes' application."""
     routes = _NodeRoutes(state, Calls(state, Sessions()))
+    waiting = Changes(state, ending or Ending())
     return Starlette(
         routes=[
             Route("/PLCAPI/", routes.call, methods=["POST"]),
             Route("/PLCAPI", routes.call, methods=["POST"]),
+            Route(changes.ROUTE, waiting.changes, methods=["GET"]),
             Route("/images/blobs/{digest}", routes.blob, methods=["GET"]),
             Route("/images/updates/{digest}", routes.updates, methods=["GET"]),
             *ClassicHttp(state).routes(),

@@ -7,6 +7,7 @@ import time
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bootserver.generations import changed
 from bootserver.tables import Image, ImageUpdate, Node, Slice
 from wire.errors import ConfigurationError
 from wire.messages import ImageRef
@@ -49,8 +50,10 @@ def publish(session: Session, name: str, manifest: str) -> bool:
         return False
     session.add(Image(name=name, manifest=manifest, published=time.time()))
     in_slices = set(session.scalars(select(Slice.name).where(Slice.image == name)))
+    concerned = []
     for node in session.scalars(select(Node)):
         slices = {sliver.slice.name for sliver in node.slivers}
         if node.base_image == name or name in node.images or slices & in_slices:
-            node.generation += 1
+            concerned.append(node)
+    changed(*concerned)
     return True

@@ -10,6 +10,7 @@ import click
 
 from bootserver import nodes, policy, views
 from bootserver.cli_state import open_state
+from bootserver.generations import changed
 from bootserver.output import ago, format_option, moment, print_json, printable, show, show_one
 from bootserver.state import State
 from bootserver.tables import Node
@@ -156,7 +157,7 @@ def set_fields(name: str, assignments: tuple[str, ...], ssh_keys: tuple[Path, ..
             policy.set_field(found, field.replace("-", "_"), text)
         if keys:
             found.ssh_keys = keys
-        found.generation += 1
+        changed(found)
         shown = _brief(found)
     _tell(shown, form)
 

@@ -138,9 +138,14 @@ def _event(item: object) -> dict[str, Any]:
     raise Faulty(FaultCode.ARGUMENT, "event: event, program, seq and time wanted")
 
 
-def get_slivers(session: Session, node: Node, _: object = None) -> object:
-    """GetSlivers([{}]): what the node shall run."""
-    return unstructure(slices.for_node(session, node))
+def get_slivers(session: Session, node: Node, options: object = None) -> object:
+    """GetSlivers([{form}]): what the node shall run; as one text of JSON where `form` is "json".
+
+    A thousand slivers are a hundred thousand XML elements, and cost both sides ten times as much.
+    """
+    found = unstructure(slices.for_node(session, node))
+    as_text = isinstance(options, dict) and options.get("form") == "json"
+    return json.dumps(found, separators=(",", ":")) if as_text else found
 
 
 def _struct(value: object) -> dict[str, Any]:

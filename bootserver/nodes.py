@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from bootserver.catalogue import current_image
 from bootserver.events import tell
+from bootserver.generations import changed
 from bootserver.tables import Node, Waiting
 from wire.errors import ConfigurationError
 from wire.messages import DiskPolicy, Minimum, NodeDetails, TargetState, VolumeSizes
@@ -108,7 +109,7 @@ def set_intent(node: Node, state: TargetState, *, clean: bool = False) -> None:
     node.clean = clean
     if state in INSTALLING:
         node.run_id = new_run_id()
-    node.generation += 1
+    changed(node)
 
 
 def details(session: Session, node: Node) -> NodeDetails:

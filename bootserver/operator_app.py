@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from bootserver import enrolment, nodes, output, views
+from bootserver.ending import Ending
 from bootserver.state import State
 from bootserver.tables import Event, Node
 
@@ -31,13 +31,6 @@ API_EVENTS = 1000
 MAXIMUM_WAIT_SECONDS = 60.0
 # Command lines write into the database too, so news is looked for, not only signalled.
 LOOK_SECONDS = 0.5
-
-
-@dataclass
-class Ending:
-    """Whether the server is about to end, and requests that wait for news should not."""
-
-    near: bool = False
 
 
 def operator_app(state: State, host: str, ending: Ending | None = None) -> Starlette:

@@ -17,7 +17,8 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 
 from bootserver.app import node_app
-from bootserver.operator_app import Ending, operator_app
+from bootserver.ending import Ending
+from bootserver.operator_app import operator_app
 from bootserver.signing import renew
 from bootserver.state import State
 from bootserver.tls import Tls
@@ -110,7 +111,7 @@ def serve(state: State, nodes: Address, operator: Address, *, plain: bool = Fals
         sockets = [stack.enter_context(address.listen()) for address in (nodes, operator)]
         ending = Ending()
         listeners = (
-            _Listener("nodes", node_app(state), sockets[0], context),
+            _Listener("nodes", node_app(state, ending), sockets[0], context),
             _Listener("operator", operator_app(state, operator.host, ending), sockets[1]),
         )
         asyncio.run(_run(state, listeners, ending))

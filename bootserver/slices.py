@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bootserver.catalogue import NoSuchImage, current_image
+from bootserver.generations import changed
 from bootserver.tables import Node, Service, Slice
 from bootserver.tables import Sliver as SliverRow
 from wire import xmlrpc
@@ -82,8 +83,7 @@ def withdraw(session: Session, chosen: Slice, node: Node) -> bool:
 
 def remove(session: Session, chosen: Slice) -> None:
     """Remove a slice from everywhere."""
-    for sliver in chosen.slivers:
-        sliver.node.generation += 1
+    changed(*(sliver.node for sliver in chosen.slivers))
     session.delete(chosen)
 
 
@@ -119,6 +119,7 @@ def for_node(session: Session, node: Node) -> NodeSlivers:
         slivers=tuple(_sliver(item) for item in sorted(chosen, key=lambda item: item.name)),
         services=tuple(NodeService(item.name, item.unit) for item in node.services),
         images=tuple(ref for ref in (_published(session, name) for name in images) if ref),
+        generation=node.generation,
     )
 
 
@@ -143,7 +144,7 @@ def _sliver(row: Slice) -> Sliver:
 
 def _changed(session: Session, node: Node) -> None:
     """Count the change, and refuse one that the node would refuse. Raises BadRole."""
-    node.generation += 1
+    changed(node)
     session.flush()
     session.refresh(node, ["slivers", "services"])
     try:

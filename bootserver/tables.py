@@ -51,6 +51,7 @@ class Node(Base):
     run_id: Mapped[str] = mapped_column(String(64))
     # Whether this run makes the root file system anew whatever it has.
     clean: Mapped[bool] = mapped_column(default=False)
+    # Set by generations.changed() only.
     generation: Mapped[int] = mapped_column(default=1)
     system_disk: Mapped[str] = mapped_column(default="")
     data_disks: Mapped[str] = mapped_column(default=DiskPolicy.data)
@@ -83,8 +84,12 @@ class Node(Base):
     services: Mapped[list[Service]] = relationship(cascade="all, delete-orphan")
     classic: Mapped[ClassicNode | None] = relationship(cascade="all, delete-orphan")
 
-    # An id is never given out twice: a removed node's key medium must not become another node's.
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = (
+        # What changed since a number is asked for every second (changes.py).
+        Index("nodes_by_generation", "generation"),
+        # An id is never given out twice: a removed node's key medium must not become another node's.
+        {"sqlite_autoincrement": True},
+    )
 
 
 class Event(Base):

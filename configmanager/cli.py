@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import signal
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from configmanager import plugins
+from configmanager import passes, plugins, show
+from configmanager.alone import DAEMON, Busy, alone, ask, daemon
 from configmanager.backends.base import Backend, Node
-from configmanager.manager import Manager
+from configmanager.clock import Clock
+from configmanager.manager import Manager, Pass
+from configmanager.passes import Outcome
+from configmanager.reboots import Reboots
 from configmanager.records import Records, unexpired
+from configmanager.status import Status
 from configmanager.takeover import Images, NotTakenOver, read_handoff
+from configmanager.told import EVENTS, journal, read_events
 from configmanager.upstream import Upstream
+from configmanager.watch import Watch
 from host import unpacked
 from host.commands import Commands, format_option
 from host.events import Event, Events, LineFile
@@ -30,22 +35,13 @@ from host.report import ServerSink
 from host.run import Runner
 from host.unpacked import Unpacked
 from images.manifest import SignedImage
-from wire.errors import BootError, InternalError, TransientError
+from wire.errors import BootError, InternalError
 from wire.slivers import NodeSlivers
-from wire.structure import MalformedMessage, structure_json
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 PROGRAM = "configmanager"
-RUNTIME_FOLDER = Path("/run/configmanager")
 JOURNAL = Path("/var/lib/configmanager/journal.jsonl")
 FLUSH_SECONDS = 10.0
-
-
-class Busy(TransientError):
-    """Another configmanager is at work."""
-
-    code = "configmanager-busy"
-    title = "configmanager is at work already"
-    hint = "`systemctl reload configmanager` makes the daemon ask the server at once."
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,14 +53,16 @@ def main() -> None:
 def run() -> None:
     """Take over from bootmanager and keep the node as the server says; what the unit runs."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Who asks for a pass before there can be one gets the first.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sink = ServerSink()
-    events = Events(PROGRAM, (LineFile(RUNTIME_FOLDER / "events.jsonl"), sink, _show_event))
+    events = Events(PROGRAM, (LineFile(EVENTS), sink, _show_event))
     try:
-        with _alone():
-            manager = _manager(events, sink)
+        with alone(DAEMON):
+            manager = _manager(events, sink, Watch(lambda: manager.poll_now()))
             signal.signal(signal.SIGTERM, lambda *_: manager.stop())
             signal.signal(signal.SIGHUP, lambda *_: manager.poll_now())
-            manager.run()
+            manager.run(Reboots(), _reboot, passes.keep)
     except BootError as error:
         _tell(events, error)
         raise
@@ -78,31 +76,34 @@ def run() -> None:
 @main.command()
 @format_option
 def apply(form: str) -> None:
-    """Ask the server once, make it so, and say what failed."""
-    sink = ServerSink()
-    events = Events(PROGRAM, (sink,))
-    if form == "text":
-        events.add_sink(_show_event)
-    with _alone():
-        manager = _manager(events, sink)
-        manager.refresh()
-        failed = manager.converge(_record())
-    sink.flush(FLUSH_SECONDS)
+    """Ask the server now, make it so, and say what failed: by the daemon, where it runs."""
+    try:
+        with alone("apply"):
+            outcome = _apply(form)
+    except Busy:
+        process = daemon()
+        if not process:
+            raise
+        outcome = ask(process, _follow(form))
     if form == "json":
-        rows = [
-            {"backend": item.backend, "name": item.name, "code": item.error.code, "detail": item.error.detail}
-            for item in failed
-        ]
-        click.echo(json.dumps({"failed": rows}, indent=1))
-    raise SystemExit(1 if failed else 0)
+        click.echo(
+            json.dumps({"failed": unstructure(list(outcome.failed)), "reboot": outcome.reboot}, indent=1)
+        )
+    else:
+        if outcome.failed:
+            click.echo(show.failures(unstructure(list(outcome.failed))))
+        click.echo(f"{outcome.done} done, {len(outcome.failed)} failed")
+        if outcome.reboot:
+            click.echo(show.paragraph("reboot: ", outcome.reboot, 8))
+    raise SystemExit(1 if outcome.failed else 0)
 
 
 @main.command()
 @format_option
 def plan(form: str) -> None:
     """Say what the next pass would do by the configuration that is known, and change nothing."""
-    record = _record()
-    planned = {backend.name: backend.plan(record, backend.observe()) for backend in _backends()}
+    desired = _desired()
+    planned = {backend.name: backend.plan(desired, backend.observe()) for backend in _backends()}
     if form == "json":
         rows = {
             name: [{"verb": str(item.verb), "name": item.name, "reason": item.reason} for item in actions]
@@ -110,32 +111,54 @@ def plan(form: str) -> None:
         }
         click.echo(json.dumps(rows, indent=1))
         return
-    lines = [f"{name}: {action}" for name, actions in planned.items() for action in actions]
-    click.echo("\n".join(lines) or "nothing to do")
+    lines = [
+        (name, str(item.verb), item.name, item.reason)
+        for name, actions in planned.items()
+        for item in actions
+    ]
+    click.echo(show.table(lines, ("BACKEND", "DOES", "NAME", "BECAUSE IT")) if lines else "nothing to do")
 
 
 @main.command()
 @format_option
 def status(form: str) -> None:
     """Say what the node shall run and what runs."""
-    record = Records().load()
-    observed = {backend.name: backend.observe() for backend in _backends()}
+    found = Status.look(_backends(), Records(), Reboots())
+    click.echo(json.dumps(found.to_plain(), indent=1) if form == "json" else found.to_text())
+
+
+@main.command()
+@click.argument("name", default="")
+@click.option("--lines", "-n", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
+@format_option
+def logs(name: str, lines: int, form: str) -> None:
+    """Show what happened since the node booted; of NAME, a backend or a thing, also what its unit said."""
+    told = [
+        event
+        for event in read_events(EVENTS)
+        if not name or name in (event.get("name"), event.get("backend"))
+    ]
+    units = [unit for backend in _backends() if name and (unit := backend.unit(name))]
+    if name and not told and not units:
+        raise click.ClickException(f"nothing was told of {show.printable(name)}")
+    said = {unit: journal(Runner(), unit, lines) for unit in units}
     if form == "json":
-        known = {"timestamp": record.timestamp, "hostname": record.hostname} if record is not None else None
-        rows = {
-            name: [{"name": item.name, "running": item.running, "whole": bool(item.digest)} for item in items]
-            for name, items in observed.items()
-        }
-        click.echo(json.dumps({"configuration": known, "backends": rows}, indent=1))
+        click.echo(json.dumps({"events": told[-lines:], "journal": said}, indent=1))
         return
-    if record is None:
-        click.echo("no configuration from the server yet")
-    else:
-        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.timestamp))
-        click.echo(f"{record.hostname} (node {record.node_id}), configuration of {when}")
-    for name, items in observed.items():
-        for item in items:
-            click.echo(f"{name}: {item.name} {'runs' if item.running else 'does not run'}")
+    for event in told[-lines:]:
+        click.echo(show.event_line(event))
+    for unit, text in said.items():
+        click.echo(f"-- {unit}")
+        click.echo(show.printable(text) or "it said nothing")
+
+
+@main.command()
+def release() -> None:
+    """Let backends reboot the node again after their reboots were stopped, and forget their count."""
+    stopped = Reboots().release()
+    click.echo(
+        "reboots are allowed again; `configmanager apply` goes on" if stopped else "nothing was stopped"
+    )
 
 
 @main.command()
@@ -169,7 +192,42 @@ def _installed_image() -> SignedImage:
     return SignedImage(known.name, known.manifest, None)
 
 
-def _manager(events: Events, sink: ServerSink) -> Manager:
+def _apply(form: str) -> Outcome:
+    """Make one pass here."""
+    sink = ServerSink()
+    events = Events(PROGRAM, (sink,))
+    if form == "text":
+        events.add_sink(_show_event)
+    manager = _manager(events, sink)
+    began = time.clock_gettime(time.CLOCK_BOOTTIME)
+    manager.refresh()
+    desired = manager.desired()
+    made = manager.converge(desired) if desired is not None else Pass()
+    sink.flush(FLUSH_SECONDS)
+    ended = time.clock_gettime(time.CLOCK_BOOTTIME)
+    reason = "; ".join(f"{wish.key}: {wish.reason}" for wish in made.wishes)
+    return Outcome(began, ended, True, made.done, (*made.failed, *manager.refused()), reason)
+
+
+def _reboot() -> None:
+    Runner()(["systemctl", "reboot"])
+
+
+def _follow(form: str) -> Callable[[], None]:
+    """Return what shows the daemon's events from now on, as they come."""
+    seen = len(read_events(EVENTS))
+
+    def more() -> None:
+        nonlocal seen
+        for event in read_events(EVENTS)[seen:]:
+            seen += 1
+            if form == "text":
+                click.echo(show.event_line(event))
+
+    return more
+
+
+def _manager(events: Events, sink: ServerSink, watch: Watch | None = None) -> Manager:
     left = read_handoff()
     events.run_id = left.run_id
     options = load_options()
@@ -179,8 +237,9 @@ def _manager(events: Events, sink: ServerSink) -> Manager:
     runner = Runner()
     images = Images(runner, events)
     backends = plugins.load(Node(runner, events, images.unpack))
-    server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)))
-    return Manager(backends, Records(), server, events)
+    server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)), watch)
+    records = Records()
+    return Manager(backends, records, server, events, Clock(records.newest_time))
 
 
 def _backends() -> tuple[Backend, ...]:
@@ -188,11 +247,12 @@ def _backends() -> tuple[Backend, ...]:
     return plugins.load(Node(runner, events, Images(runner, events).unpack))
 
 
-def _record() -> NodeSlivers:
-    record = Records().load()
+def _desired() -> NodeSlivers:
+    records = Records()
+    record = records.load()
     if record is None:
         raise click.ClickException("there is no configuration from the server yet")
-    return unexpired(record, time.time())
+    return unexpired(record, Clock(records.newest_time).now())
 
 
 def _place(error: BaseException) -> str:
@@ -212,15 +272,3 @@ def _show_event(event: Event) -> None:
     else:
         text = " ".join([event.event, *(f"{key}={value}" for key, value in data.items())])
     click.echo(f"{PROGRAM}: {text}")
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Exclude another configmanager for the length of the block. Raises Busy."""
-    RUNTIME_FOLDER.mkdir(parents=True, exist_ok=True)
-    with (RUNTIME_FOLDER / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"it holds {lock.name}") from None
-        yield

@@ -9,13 +9,17 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
-from configmanager.backends.base import Action, Backend
-from configmanager.records import Records, unexpired
+from configmanager.backends.base import Backend
+from configmanager.clock import Clock
+from configmanager.passes import Failure, Outcome
+from configmanager.reboots import Reboots, Wish
+from configmanager.records import DiskTrouble, Records, unexpired
 from host.events import Events
-from wire.errors import BootError, JournalError
+from wire.errors import BootError, VerificationError
 from wire.messages import RunLevel
 from wire.slivers import NodeSlivers
 
@@ -27,66 +31,88 @@ PATIENCE_SECONDS = 10.0
 FIRST_RETRY_SECONDS = 1.0
 FIRST_REPAIR_SECONDS = 15.0
 LAST_RETRY_SECONDS = 120.0
+# How long a machine may take to go down before the reboot is asked for again.
+REBOOT_SECONDS = 600.0
+
+T = TypeVar("T")
 
 
-class DiskTrouble(JournalError):
-    """The node's own disk fails, or is full."""
+class RefusedSetting(VerificationError):
+    """What the server says of one sliver or service breaks a rule."""
 
-    code = "disk-trouble"
-    title = "The node's files cannot be read or written"
-    hint = "The disk is full, read-only or dying: `df /var /var/lib/machines`, then the kernel's messages."
+    code = "refused-setting"
+    title = "The settings of a sliver or service are refused"
+    hint = "Correct them at the server; what it had before goes on, and the others are not concerned."
 
 
 class Server(Protocol):
     """What the manager asks of the server; every method may raise any BootError."""
 
-    def fetch(self) -> NodeSlivers:
-        """Return what the node shall run."""
+    def fetch(self) -> object:
+        """Return what the node shall run, as plain data."""
+
+    def watch(self, generation: int) -> None:
+        """Let the manager be woken when the server has another generation than this one."""
 
     def report(self, level: RunLevel) -> None:
         """Tell the observed run level."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An action, or the look at a whole backend, that failed."""
+@dataclass
+class Pass:
+    """What came of one pass over the backends."""
 
-    backend: str
-    name: str
-    error: BootError
+    done: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
 
 
 class Manager:
     """One node's configuration, made so again and again."""
 
-    def __init__(self, backends: Sequence[Backend], records: Records, server: Server, events: Events) -> None:
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        records: Records,
+        server: Server,
+        events: Events,
+        clock: Clock,
+    ) -> None:
         self._backends = backends
         self._records = records
         self._server = server
         self._events = events
+        self._clock = clock
         self._wake = threading.Event()
         self._stopping = False
         self._complaints: dict[str, str] = {}
         self._reported: RunLevel | None = None
         self._told: RunLevel | None = None
 
-    def run(self) -> None:
-        """Return when stop() was called."""
-        started = time.monotonic()
+    def run(self, reboots: Reboots, reboot: Callable[[], None], keep: Callable[[Outcome], None]) -> None:
+        """Return when stop() was called. `reboot` begins a reboot; `keep` gets what came of each pass."""
+        started = _uptime()
         outages = failed_passes = 0
         while not self._stopping:
             self._wake.clear()
-            answered = self._refresh()
-            outages = 0 if answered else outages + 1
-            desired = self._desired()
-            failed: list[Failure] = []
-            if desired is not None and (answered or time.monotonic() - started > PATIENCE_SECONDS):
-                failed = self.converge(desired)
+            began = _uptime()
+            away = self._refresh()
+            outages = outages + 1 if away else 0
+            desired = self.desired()
+            made = Pass()
+            if desired is not None and (not away or began - started > PATIENCE_SECONDS):
+                made = self.converge(desired)
                 if self._stopping:
                     return  # The pass was cut short, so nothing follows from it.
-                self._report(RunLevel.FAILBOOT if failed else RunLevel.BOOT, answered)
-            failed_passes = failed_passes + 1 if failed else 0
-            self._wake.wait(pause(outages, failed_passes))
+                reason = self._rebooting(desired, made, reboots)
+                failed = (*made.failed, *self.refused())
+                self._keep(Outcome(began, _uptime(), not away, made.done, (*failed, *away), reason), keep)
+                if reason:
+                    self._leave(reason, reboot)
+                    continue
+                self._report(RunLevel.FAILBOOT if failed else RunLevel.BOOT, answered=not away)
+            failed_passes = failed_passes + 1 if made.failed else 0
+            self._wake.wait(min(pause(outages, failed_passes), self._until_expiry()))
 
     def stop(self) -> None:
         """End run() after what it is doing."""
@@ -100,55 +126,121 @@ class Manager:
     def refresh(self) -> None:
         """Ask the server and keep its answer. Raises any BootError, DiskTrouble among them."""
         try:
-            self._records.store(self._server.fetch())
+            known = self._records.store(self._server.fetch())
+            self._clock.learn(known.timestamp)
         except OSError as error:
             raise DiskTrouble(str(error)) from None
+        self._server.watch(known.generation)
 
-    def converge(self, desired: NodeSlivers) -> list[Failure]:
-        """Make it so, as far as possible; every failure is told and returned, none is raised."""
-        failed: list[Failure] = []
-        for backend in self._backends:
-            failed += self._converge_one(backend, desired)
-        self._settle({self._key(failure.backend, failure.name) for failure in failed} | {"server"})
-        return failed
-
-    def _converge_one(self, backend: Backend, desired: NodeSlivers) -> list[Failure]:
-        failed: list[Failure] = []
-
-        def attempt(name: str, work: Callable[[], object]) -> None:
-            try:
-                work()
-            except BootError as error:
-                failed.append(Failure(backend.name, name, error))
-            except OSError as error:
-                failed.append(Failure(backend.name, name, DiskTrouble(str(error))))
-
-        actions: list[Action] = []
-        attempt("", lambda: actions.extend(backend.plan(desired, backend.observe())))
-        for action in actions:
-            if self._stopping:
-                break
-            self._events.tell("action", backend=backend.name, verb=str(action.verb), name=action.name)
-            attempt(action.name, lambda action=action: backend.apply(desired, action))  # type: ignore[misc]
-        for failure in failed:
-            self._complain(self._key(failure.backend, failure.name), failure.error, name=failure.name)
-        return failed
-
-    def _desired(self) -> NodeSlivers | None:
+    def desired(self) -> NodeSlivers | None:
+        """Return what the node shall run now, None if it was never told."""
         record = self._records.load()
-        return unexpired(record, time.time()) if record is not None else None
+        return unexpired(record, self._now()) if record is not None else None
 
-    def _refresh(self) -> bool:
+    def refused(self) -> tuple[Failure, ...]:
+        """Return what of the server's last word does not count."""
+        return tuple(
+            Failure.of("configuration", name, RefusedSetting(f"{name}: {reason}"))
+            for name, reason in self._records.refused.items()
+        )
+
+    def converge(self, desired: NodeSlivers) -> Pass:
+        """Make it so, as far as possible; every failure is told and returned, none is raised."""
+        made = Pass()
+        for backend in self._backends:
+            self._converge_one(backend, desired, made)
+        for failure in (*made.failed, *self.refused()):
+            self._complain(failure)
+        self._settle({failure.key for failure in (*made.failed, *self.refused())})
+        return made
+
+    def _converge_one(self, backend: Backend, desired: NodeSlivers, made: Pass) -> None:
+        def attempt(name: str, work: Callable[[], T]) -> T | None:
+            try:
+                return work()
+            except BootError as error:
+                made.failed.append(Failure.of(backend.name, name, error))
+            except OSError as error:
+                made.failed.append(Failure.of(backend.name, name, DiskTrouble(str(error))))
+            return None
+
+        for action in attempt("", lambda: backend.plan(desired, backend.observe())) or ():
+            if self._stopping:
+                return
+            self._events.tell("action", backend=backend.name, verb=str(action.verb), name=action.name)
+            outcome = attempt(action.name, partial(backend.apply, desired, action))
+            made.done += 1
+            if outcome is not None:
+                made.wishes.append(Wish(backend.name, f"{action.verb} {action.name}", outcome.reason))
+
+    def _rebooting(self, desired: NodeSlivers, made: Pass, reboots: Reboots) -> str:
+        """Return why a reboot follows this pass, "" if none does."""
+        if not made.wishes:
+            self._complaints.pop("manager/reboot", None)
+            return ""
+        try:
+            reboots.ask(desired, made.wishes)
+        except (BootError, OSError) as error:
+            trouble = error if isinstance(error, BootError) else DiskTrouble(str(error))
+            failure = Failure.of("manager", "reboot", trouble)
+            made.failed.append(failure)
+            self._complain(failure)
+            return ""
+        return "; ".join(f"{wish.key}: {wish.reason}" for wish in made.wishes)
+
+    def _leave(self, reason: str, reboot: Callable[[], None]) -> None:
+        """Begin a reboot, and do nothing more until the system stops this program."""
+        self._events.tell("reboot", reason=reason)
+        until = _uptime() + REBOOT_SECONDS
+        try:
+            reboot()
+        except BootError as error:
+            self._complain(Failure.of("manager", "reboot", error))
+            until = _uptime() + LAST_RETRY_SECONDS
+        while not self._stopping and (left := until - _uptime()) > 0:
+            self._wake.wait(left)
+            if not self._stopping:
+                self._wake.clear()
+
+    def _now(self) -> float:
+        return max(self._clock.now(), self._records.newest_time)
+
+    def _until_expiry(self) -> float:
+        now = self._now()
+        record = self._records.load()
+        later = (item.expires for item in (record.slivers if record else ()) if item.expires > now)
+        return min(later, default=now + POLL_SECONDS + POLL_SPREAD_SECONDS) - now
+
+    def _refresh(self) -> tuple[Failure, ...]:
+        """Return what is wrong with the server, if anything."""
         try:
             self.refresh()
+            if self._complaints.pop("server/", None):
+                self._events.tell("server.back")
         except BootError as error:
-            self._complain("server", error)
-            return False
-        if self._complaints.pop("server", None):
-            self._events.tell("server.back")
-        return True
+            failure = Failure.of("server", "", error)
+            self._complain(failure)
+            self._keep_time()
+            return (failure,)
+        return ()
 
-    def _report(self, level: RunLevel, answered: bool) -> None:
+    def _keep_time(self) -> None:
+        """Now and then without a server, so that a reboot does not take the time back."""
+        now = self._now()
+        if self._records.load() is None or now < self._records.newest_time + POLL_SECONDS:
+            return
+        try:
+            self._records.keep_time(now)
+        except BootError as error:
+            self._complain(Failure.of("manager", "time", error))
+
+    def _keep(self, outcome: Outcome, keep: Callable[[Outcome], None]) -> None:
+        try:
+            keep(outcome)
+        except OSError as error:
+            self._complain(Failure.of("manager", "outcome", DiskTrouble(str(error))))
+
+    def _report(self, level: RunLevel, *, answered: bool) -> None:
         if level is not self._told:
             self._events.tell("runlevel", run_level=str(level))
             self._told = level
@@ -157,26 +249,31 @@ class Manager:
         try:
             self._server.report(level)
         except BootError as error:
-            self._complain("server", error)
+            self._complain(Failure.of("server", "", error))
         else:
             self._reported = level
 
-    def _complain(self, key: str, error: BootError, **more: str) -> None:
+    def _complain(self, failure: Failure) -> None:
         """Tell an error, but not the same one again at each pass."""
-        if self._complaints.get(key) == str(error):
+        if self._complaints.get(failure.key) == failure.detail:
             return
-        self._complaints[key] = str(error)
+        self._complaints[failure.key] = failure.detail
+        name = {"name": failure.name} if failure.backend != "server" else {}
         self._events.tell(
-            "error", code=error.code, title=error.title, detail=error.detail, hint=error.advice, **more
+            "error",
+            code=failure.code,
+            title=failure.title,
+            detail=failure.detail,
+            hint=failure.hint,
+            **name,
         )
 
     def _settle(self, still: set[str]) -> None:
         """Forget complaints that are settled, so that the same failure would be told anew."""
-        self._complaints = {key: text for key, text in self._complaints.items() if key in still}
-
-    @staticmethod
-    def _key(backend: str, name: str) -> str:
-        return f"{backend}/{name}"
+        kept = ("server/", "manager/")
+        self._complaints = {
+            key: text for key, text in self._complaints.items() if key in still or key.startswith(kept)
+        }
 
 
 def pause(outages: int, failed_passes: int) -> float:
@@ -191,3 +288,7 @@ def pause(outages: int, failed_passes: int) -> float:
 def _backoff(first: float, count: int, last: float) -> float:
     longest: float = min(first * 2.0 ** min(count - 1, 16), last)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+
+
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

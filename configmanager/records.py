@@ -1,20 +1,46 @@
-"""What the node shall run, kept on its disk, so that slivers come back without the server."""
+"""What the node shall run, kept on its disk, so that slivers come back without the server.
+
+A SQLite file: the change of one sliver of a thousand is one row, and each change is whole and on the disk,
+or did not happen. The newer word on a sliver counts. A comprehensive word (a reply to GetSlivers) drops
+slivers that are not in it, but for those of which there is a newer word of their own.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from host.files import write_atomic
-from wire.errors import VerificationError
-from wire.slivers import NodeSlivers
-from wire.structure import MalformedMessage, structure_json, unstructure
+from configmanager.reply import Known, read, together
+from host.files import sync_folder
+from wire.errors import JournalError, VerificationError
+from wire.slivers import NodeSlivers, Sliver
+from wire.structure import MalformedMessage, structure, unstructure
 
 log = logging.getLogger(__name__)
 
-FILE = Path("/var/lib/configmanager/record.json")
+FILE = Path("/var/lib/configmanager/records.sqlite")
+# `configmanager status` reads while the daemon writes.
+BUSY_SECONDS = 10.0
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    # `time` is that of the sliver's own word, 0 for one that came with a comprehensive word.
+    "CREATE TABLE IF NOT EXISTS slivers"
+    " (name TEXT PRIMARY KEY, time INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID",
+)
+
+
+class DiskTrouble(JournalError):
+    """The node's own disk fails, or is full."""
+
+    code = "disk-trouble"
+    title = "The node's files cannot be read or written"
+    hint = "The disk is full, read-only or dying: `df /var /var/lib/machines`, then the kernel's messages."
 
 
 class StaleConfiguration(VerificationError):
@@ -34,32 +60,157 @@ class WrongNode(VerificationError):
 
 
 class Records:
-    """The last configuration, durable; a newer timestamp wins."""
+    """The words that count, in memory and on the disk. Not for several threads at once.
+
+    `refused` tells by "sliver NAME" or "service NAME" why the server's last word on it does not count."""
 
     def __init__(self, file: Path = FILE) -> None:
+        """Raises DiskTrouble."""
         self._file = file
+        self._whole: NodeSlivers | None = None
+        self._slivers: dict[str, Known] = {}
+        self._own_times: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
+        self._kept_time = 0.0
+        self._damaged = False
+        if file.exists():
+            self._load()
+
+    @property
+    def newest_time(self) -> float:
+        """The latest time that was ever kept or told, in Unix seconds."""
+        return max(self._kept_time, self._whole.timestamp if self._whole else 0)
 
     def load(self) -> NodeSlivers | None:
-        """Return the configuration as it was stored, None if there is none that can be read."""
-        try:
-            return structure_json(self._file.read_bytes(), NodeSlivers)
-        except FileNotFoundError:
-            return None
-        except MalformedMessage as error:
-            # Written by other code or damaged; the server's next reply replaces it.
-            log.error("%s cannot be read: %s", self._file, error)
-            return None
+        """Return the configuration that counts, None if there is none."""
+        return self._whole
 
-    def store(self, reply: NodeSlivers) -> None:
-        """Keep a reply. Raises StaleConfiguration, WrongNode, OSError."""
-        known = self.load()
-        if known is not None and known.node_id != reply.node_id:
-            raise WrongNode(f"node {reply.node_id}, this is node {known.node_id}")
-        if known is not None and reply.timestamp < known.timestamp:
-            raise StaleConfiguration(f"its timestamp is {reply.timestamp}, known is {known.timestamp}")
-        if reply != known:
-            # Initscripts may hold what only the slice should know.
-            write_atomic(self._file, json.dumps(unstructure(reply), indent=1) + "\n", mode=0o600)
+    def store(self, reply: object) -> NodeSlivers:
+        """Keep a reply to GetSlivers, given as plain data; returns what counts from now on.
+
+        Raises MalformedMessage, StaleConfiguration, WrongNode, DiskTrouble; nothing is changed then.
+        """
+        known = self._whole
+        reading = read(reply, self._slivers, known.services if known else ())
+        head = reading.head
+        if known is not None and known.node_id != head.node_id:
+            raise WrongNode(f"node {head.node_id}, this is node {known.node_id}")
+        if known is not None and head.timestamp < known.timestamp:
+            raise StaleConfiguration(f"its timestamp is {head.timestamp}, known is {known.timestamp}")
+        newer = {name: time for name, time in self._own_times.items() if time > head.timestamp}
+        slivers = reading.slivers | {name: self._slivers[name] for name in newer}
+        self._replace(head, slivers, newer, reading.refused)
+        return self._whole or head
+
+    def deliver(self, item: Mapping[str, Any], time: int) -> bool:
+        """Keep a word on one sliver alone, said at `time`; returns whether it is newer than what is known.
+
+        Raises MalformedMessage, DiskTrouble.
+        """
+        sliver = structure(item, Sliver)
+        whole = self._whole
+        if whole is None or time <= max(whole.timestamp, self._own_times.get(sliver.name, 0)):
+            return False
+        slivers = self._slivers | {sliver.name: Known(item, sliver)}
+        self._replace(whole, slivers, self._own_times | {sliver.name: time}, self.refused)
+        return True
+
+    def keep_time(self, now: float) -> None:
+        """Keep the time, so that a reboot does not take it back. Raises DiskTrouble."""
+        with self._changing() as database:
+            _set(database, "newest_time", now)
+        self._kept_time = now
+
+    def _replace(
+        self, head: NodeSlivers, slivers: dict[str, Known], own_times: dict[str, int], refused: dict[str, str]
+    ) -> None:
+        whole = together(head, slivers)
+        # In a file that is new every row is.
+        known = self._slivers if self._usable() else {}
+        with self._changing() as database:
+            _set(database, "head", unstructure(replace(whole, slivers=())))
+            _set(database, "refused", refused)
+            _set(database, "slivers", len(slivers))
+            gone = [(name,) for name in self._slivers if name not in slivers]
+            database.executemany("DELETE FROM slivers WHERE name = ?", gone)
+            database.executemany(
+                "INSERT OR REPLACE INTO slivers VALUES (?, ?, ?)",
+                [
+                    (name, own_times.get(name, 0), json.dumps(each.plain))
+                    for name, each in slivers.items()
+                    if each is not known.get(name) or own_times.get(name, 0) != self._own_times.get(name, 0)
+                ],
+            )
+        self._whole, self._slivers, self._own_times, self.refused = whole, slivers, own_times, refused
+
+    def _load(self) -> None:
+        try:
+            with self._opened() as database:
+                if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                    raise sqlite3.DatabaseError("it is damaged")
+                if len(database.execute("SELECT 1 FROM sqlite_master").fetchall()) < len(_TABLES):
+                    return  # A power cut came before the first word.
+                facts = {name: json.loads(value) for name, value in database.execute("SELECT * FROM facts")}
+                rows = database.execute("SELECT name, time, body FROM slivers").fetchall()
+            self._kept_time = float(facts.get("newest_time", 0.0))
+            if "head" not in facts:
+                return
+            if facts["slivers"] != len(rows):
+                raise ValueError(f"{len(rows)} slivers, {facts['slivers']} were written")
+            plain = {name: json.loads(body) for name, _, body in rows}
+            slivers = {name: Known(item, structure(item, Sliver)) for name, item in plain.items()}
+            self._whole = together(structure(facts["head"], NodeSlivers), slivers)
+            self._slivers, self.refused = slivers, facts["refused"]
+            self._own_times = {name: time for name, time, _ in rows if time}
+        except sqlite3.OperationalError as error:
+            raise DiskTrouble(f"{self._file}: {error}") from None
+        except (
+            sqlite3.DatabaseError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+            MalformedMessage,
+        ) as error:
+            # Written by other code or damaged; the server's next reply begins anew. Whoever only reads
+            # must not take it away from a daemon that writes.
+            log.error("%s cannot be read: %s", self._file, error)
+            self._damaged = True
+
+    def _usable(self) -> bool:
+        return self._file.exists() and not self._damaged
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Give a transaction that is on the disk when the block ends, or undone. Raises DiskTrouble."""
+        try:
+            if self._damaged:
+                self._file.replace(self._file.with_suffix(".damaged"))
+                self._damaged = False
+            new = not self._file.exists()
+            if new:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                # Initscripts may hold what only the slice should know.
+                self._file.touch(mode=0o600)
+            with self._opened() as database, database:
+                for table in _TABLES:
+                    database.execute(table)
+                yield database
+            if new:
+                sync_folder(self._file.parent)
+        except (OSError, sqlite3.Error) as error:
+            raise DiskTrouble(f"{self._file}: {error}") from None
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as database:
+            # FULL would leave the removal of the journal, which is the commit, to the next write.
+            database.execute("PRAGMA synchronous=EXTRA")
+            yield database
+
+
+def _set(database: sqlite3.Connection, name: str, value: object) -> None:
+    database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
 
 def unexpired(record: NodeSlivers, now: float) -> NodeSlivers:

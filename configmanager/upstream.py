@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from configmanager.takeover import Images, Link, connect
+from configmanager.watch import Waiting, Watch
 from host.events import Events
+from host.http import HttpClient, http_of
+from host.http_lines import HttpTimeouts
 from host.refusals import Refusals
 from host.report import ServerSink
 from host.run import Runner
 from host.server import AuthenticationRefused
+from wire.changes import WAIT_SECONDS, ChangesKey
 from wire.errors import BootError
 from wire.handoff import Handoff
 from wire.messages import RunLevel
-from wire.slivers import NodeSlivers
-from wire.structure import structure
+from wire.structure import MalformedMessage
 
 TOLERATED_SECONDS = 30.0
+# The server answers when it has waited for so long; after that it has been lost on the way.
+PATIENT = HttpTimeouts(silence=WAIT_SECONDS + 25, drip_seconds=2 * WAIT_SECONDS)
 
 
 class Upstream:
@@ -30,6 +36,7 @@ class Upstream:
         sink: ServerSink,
         images: Images,
         refusals: Refusals,
+        watch: Watch | None = None,
     ) -> None:
         self._run = run
         self._events = events
@@ -37,14 +44,18 @@ class Upstream:
         self._sink = sink
         self._images = images
         self._refusals = refusals
+        self._watch = watch
+        self._watching: HttpClient | None = None
         self._link: Link | None = None
 
-    def fetch(self) -> NodeSlivers:
+    def fetch(self) -> object:
         """GetSlivers. Raises what connect() and ServerClient.call() raise, MalformedMessage, CallsPaused."""
+        if self._watch is not None:
+            self._watch.set(None)
         self._refusals.gate()
         try:
             link = self._link or self._connect()
-            reply = structure(link.client.call("GetSlivers"), NodeSlivers)
+            reply = plain_of(link.client.call("GetSlivers", {"form": "json"}))
         except AuthenticationRefused:
             self._refusals.refused()
             self._link = None
@@ -59,6 +70,14 @@ class Upstream:
         self._images.refresh()
         return reply
 
+    def watch(self, generation: int) -> None:
+        """Let the watch wake the manager when the server has another generation than this one."""
+        if self._watch is None or self._watching is None or self._link is None or not generation:
+            return
+        configuration = self._link.configuration
+        key = ChangesKey.derive(configuration.key, configuration.node_id)
+        self._watch.set(Waiting(self._watching, key, generation))
+
     def report(self, level: RunLevel) -> None:
         """ReportRunlevel. Raises what fetch() raises."""
         link = self._link or self._connect()
@@ -70,6 +89,7 @@ class Upstream:
         link.client.open()
         self._set_clock(link)
         self._images.link = self._link = link
+        self._watching = http_of(link.configuration, timeouts=PATIENT)
         return link
 
     def _set_clock(self, link: Link) -> None:
@@ -81,3 +101,13 @@ class Upstream:
         if abs(off) > TOLERATED_SECONDS:
             time.clock_settime(time.CLOCK_REALTIME, now)
             self._events.tell("clock.set", off_seconds=round(off))
+
+
+def plain_of(answer: object) -> object:
+    """Return the reply as plain data, as which other servers give it anyway. Raises MalformedMessage."""
+    if not isinstance(answer, str):
+        return answer
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessage(f"GetSlivers: {error}") from None

@@ -238,6 +238,7 @@ def http_of(
     configuration: NodeConfiguration | EnrolmentConfiguration,
     dates: Dates = Dates.JUDGED,
     base_url: str = "",
+    timeouts: HttpTimeouts = USUAL,
 ) -> HttpClient:
     """Return the way to a node's server as its medium says, or the same way to `base_url`."""
     return HttpClient(
@@ -245,6 +246,7 @@ def http_of(
         proxy=configuration.proxy,
         authority=configuration.authority,
         dates=dates,
+        timeouts=timeouts,
     )
 
 

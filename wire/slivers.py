@@ -1,8 +1,8 @@
 """What a node shall run: the reply to GetSlivers, reduced to what is used.
 
 Names of fields are those of the original node managers. Checked here, because names become folders,
-units and interfaces on the node: a reply that breaks a rule is refused as a whole, and the node goes
-on with the last good one. Times are Unix seconds by the server's clock.
+units and interfaces on the node; configmanager/reply.py decides whether a broken rule concerns the whole
+reply or one sliver. Times are Unix seconds by the server's clock.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from wire.messages import ImageRef
 
@@ -113,7 +114,8 @@ class Sliver:
         """The sliver's name as a host."""
         return machine_name(self.name)
 
-    @property
+    # Once an object: a thousand slivers are compared by it at each reply.
+    @cached_property
     def ports(self) -> tuple[PortForward, ...]:
         """Ports of the node that lead into the sliver (attribute `ports`, separated by commas or blanks)."""
         return tuple(PortForward.parse(word) for word in self.attribute(PORTS_TAG).replace(",", " ").split())
@@ -139,7 +141,10 @@ class NodeService:
 
 @dataclass(frozen=True)
 class NodeSlivers:
-    """The reply to GetSlivers. Of two replies the one with the later timestamp counts."""
+    """The reply to GetSlivers. Of two replies the one with the later timestamp counts.
+
+    `generation` is another one after every change at the server; 0 from one that does not tell of changes.
+    """
 
     timestamp: int
     node_id: int
@@ -147,6 +152,7 @@ class NodeSlivers:
     slivers: tuple[Sliver, ...] = ()
     services: tuple[NodeService, ...] = ()
     images: tuple[ImageRef, ...] = ()
+    generation: int = 0
 
     def __post_init__(self) -> None:
         # a_b and a-b would be one machine.

@@ -109,6 +109,10 @@ class Backend(ABC):
     def teardown(self, name: str) -> None:
         """Remove one thing and every trace of it; doing so again changes nothing. Raises any BootError."""
 
+    def unit(self, _name: str) -> str:
+        """Return the systemd unit whose journal is about a thing that is there, "" if there is none."""
+        return ""
+
 
 def difference(wanted: Mapping[str, str], observed: tuple[Item, ...]) -> tuple[Action, ...]:
     """Return the actions that make what is observed what is wanted (name to digest), removals first."""

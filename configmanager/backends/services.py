@@ -64,6 +64,9 @@ class Services(Backend):
         units.forget_failure(self.node.run, unit)
         self.node.events.tell("service.removed", name=name)
 
+    def unit(self, name: str) -> str:
+        return _unit(name) if (self.node.root / FOLDER / _unit(name)).exists() else ""
+
     def _write(self, service: NodeService) -> None:
         unit = _unit(service.name)
         # What the old text says about stopping must still be known when it is stopped.

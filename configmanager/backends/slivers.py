@@ -131,6 +131,9 @@ class Slivers(Backend):
         sync_folder(self.node.root / RECORDS)
         self.node.events.tell("sliver.removed", name=name)
 
+    def unit(self, name: str) -> str:
+        return next((_unit(made.machine) for made in self._all_made() if made.name == name), "")
+
     # --- the record ---
 
     def _record(self, name: str) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tests.bench.disk_image import disk_image_against_pipeline
 from tests.bench.growth import growth_results
 from tests.bench.install import install_against_script
+from tests.bench.manager import manager_results
 from tests.bench.network import fetch_50ms_100mbit
 from tests.bench.result import Result
 from tests.bench.trees import tree_results
@@ -20,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "trees": lambda: tree_results(artifacts().base, BUILD),
     "disk": lambda: [disk_image_against_pipeline(BUILD)],
     "growth": lambda: growth_results(BUILD),
+    "manager": lambda: manager_results(BUILD),
     "network": lambda: [fetch_50ms_100mbit()],
     "installation": lambda: [install_against_script(artifacts(), accelerator(BUILD))],
 }

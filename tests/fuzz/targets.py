@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from bootserver.sessions import Auth, NotAuthentic
+from configmanager.reply import Known, read, together
+from configmanager.upstream import plain_of
 from host.events import Events
 from host.journal import Journal
 from host.refusals import PAUSE_SECONDS, Refusals
@@ -27,7 +29,7 @@ from wire.canonical import canonical
 from wire.handoff import load_handoff
 from wire.messages import NodeDetails
 from wire.session import METHOD
-from wire.slivers import NodeSlivers
+from wire.slivers import NodeSlivers, Sliver
 from wire.structure import MalformedMessage, structure, unstructure
 
 FOUND = Path(__file__).parent / "found"
@@ -71,6 +73,22 @@ def reply(raw: bytes) -> None:
         with suppress(MalformedMessage):
             made = structure(found, kind)
             assert structure(unstructure(made), kind) == made
+
+
+def slivers(raw: bytes) -> None:
+    """The reply to GetSlivers as one text, as the node keeps it beside what it has."""
+    known = {name: Known.of(Sliver(name, 1, 9)) for name in ("a_b", "c")}
+    try:
+        said = plain_of(raw.decode(errors="surrogateescape"))
+        found = read(said, known, ())
+        whole = together(found.head, found.slivers)
+    except MalformedMessage:
+        return
+    assert isinstance(said, dict)
+    # What is named stays, whatever is wrong with it; what is not named goes.
+    named = {item["name"] for item in said.get("slivers", ())}
+    assert {sliver.name for sliver in whole.slivers} & known.keys() == named & known.keys()
+    assert json.loads(json.dumps(unstructure(whole), ensure_ascii=False).encode())
 
 
 def manifest(raw: bytes) -> None:
@@ -198,6 +216,7 @@ def targets() -> dict[str, Target]:
             reply,
             (*map(xmlrpc.dump_reply, (_DETAILS, _SLIVERS, values)), xmlrpc.dump_fault(103, "no")),
         ),
+        "slivers": Target(slivers, (_plain(_SLIVERS), _plain({**_SLIVERS, "slivers": [{"name": "c"}]}))),
         "manifest": Target(manifest, (_MANIFEST.to_bytes(),)),
         "journal": Target(journal, (b"\n".join(map(_plain, _JOURNAL)) + b"\n",)),
         "documents": Target(documents, (_document(),)),

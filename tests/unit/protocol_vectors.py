@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wire import xmlrpc
 from wire.canonical import canonical
+from wire.changes import ChangesKey
 from wire.session import METHOD, NodeKey, Session, mac
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -141,6 +142,18 @@ def calls() -> list[dict[str, object]]:
     return found
 
 
+def changes() -> dict[str, object]:
+    made, generation = ChangesKey.derive(KEY, NODE), 41
+    return {
+        "node_id": NODE,
+        "generation": generation,
+        "info": "bootmanager changes 1",
+        "key_hex": made.secret.hex(),
+        "signed_hex": canonical(["changes", NODE, generation]).hex(),
+        "path": made.path(generation),
+    }
+
+
 def vectors() -> str:
     """Return the file's text."""
     found = {
@@ -148,6 +161,7 @@ def vectors() -> str:
         "canonical": values(),
         "opening": opening(),
         "calls": calls(),
+        "changes": changes(),
         "refused": [{"what": what, "xml": xml} for what, xml in REFUSED.items()],
     }
     return json.dumps(found, indent=1, ensure_ascii=True) + "\n"

@@ -13,14 +13,18 @@ import pytest
 
 from configmanager import manager as module
 from configmanager import plugins
-from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
+from configmanager.backends.base import Action, Backend, Item, Node, Reboot, Verb, difference
+from configmanager.clock import Clock
 from configmanager.manager import Manager, pause
-from configmanager.records import Records, StaleConfiguration, WrongNode, unexpired
+from configmanager.passes import Outcome
+from configmanager.reboots import Reboots
+from configmanager.records import Records
 from host.events import Event, Events
 from host.http import ServerUnreachable
 from host.run import CommandMissing, Runner
 from wire.messages import RunLevel
-from wire.slivers import NodeService, NodeSlivers, Sliver
+from wire.slivers import NodeSlivers, Sliver
+from wire.structure import unstructure
 
 REPLY = NodeSlivers(1000, 1, "node1", (Sliver("demo_one", 1, 5000),))
 
@@ -36,6 +40,8 @@ class Things(Backend):
         self.there: dict[str, Item] = {}
         self.broken: set[str] = set()
         self.done: list[str] = []
+        # Things that count after a reboot only, and after how many.
+        self.reboots: dict[str, int] = {}
 
     def observe(self) -> tuple[Item, ...]:
         return tuple(self.there.values())
@@ -43,14 +49,18 @@ class Things(Backend):
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
         return difference({item.name: "digest" for item in desired.slivers}, observed)
 
-    def apply(self, desired: NodeSlivers, action: Action) -> None:
+    def apply(self, desired: NodeSlivers, action: Action) -> Reboot | None:
         if action.name in self.broken:
             raise CommandMissing(action.name)
+        if self.reboots.get(action.name, 0):
+            self.reboots[action.name] -= 1
+            return Reboot("it counts after a reboot")
         if action.verb is Verb.REMOVE:
             self.teardown(action.name)
         else:
             self.there[action.name] = Item(action.name, "digest", True)
         self.done.append(f"{action.verb} {action.name}")
+        return None
 
     def teardown(self, name: str) -> None:
         self.there.pop(name, None)
@@ -68,15 +78,19 @@ class Server:
     def __init__(self, *replies: NodeSlivers | Exception) -> None:
         self.replies = list(replies)
         self.levels: list[RunLevel] = []
+        self.watched: list[int] = []
         self.stop: Callable[[], None] = lambda: None
 
-    def fetch(self) -> NodeSlivers:
+    def fetch(self) -> object:
         reply = self.replies.pop(0)
         if not self.replies:
             self.stop()
         if isinstance(reply, Exception):
             raise reply
-        return reply
+        return unstructure(reply)
+
+    def watch(self, generation: int) -> None:
+        self.watched.append(generation)
 
     def report(self, level: RunLevel) -> None:
         self.levels.append(level)
@@ -99,11 +113,24 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "time", lambda: 2000.0)
 
 
-def run(things: Things, server: Server, file: Path) -> None:
-    """Let the manager have as many passes as the server has replies, the last one without actions."""
-    manager = Manager((things,), Records(file), server, things.node.events)
+def run(things: Things, server: Server, folder: Path, boot: str = "1") -> list[Outcome]:
+    """Let the manager have as many passes as the server has replies, the last one without actions.
+
+    A reboot ends it too.
+    """
+    kept: list[Outcome] = []
+    (folder / "boot_id").write_text(boot)
+    records = Records(folder / "records")
+    clock = Clock(records.newest_time, folder / "clock")
+    manager = Manager((things,), records, server, things.node.events, clock)
     server.stop = manager.stop
-    manager.run()
+    manager.run(Reboots(folder / "reboots", folder / "boot_id"), manager.stop, kept.append)
+    return kept
+
+
+def know(folder: Path, reply: NodeSlivers) -> None:
+    """Let the node have a record of before."""
+    Records(folder / "records").store(unstructure(reply))
 
 
 def names(told: list[Event]) -> list[str]:
@@ -112,18 +139,17 @@ def names(told: list[Event]) -> list[str]:
 
 def test_a_node_comes_up_and_says_so_once(things: Things, told: list[Event], tmp_path: Path) -> None:
     server = Server(REPLY, REPLY, REPLY)
-    run(things, server, tmp_path / "record.json")
+    run(things, server, tmp_path)
     assert things.done == ["create demo_one"]
     assert server.levels == [RunLevel.BOOT]
     assert names(told) == ["action", "runlevel"]
 
 
 def test_without_the_server_the_record_counts(things: Things, told: list[Event], tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    Records(file).store(REPLY)
+    know(tmp_path, REPLY)
     off = ServerUnreachable("off")
     server = Server(off, off, off)
-    run(things, server, file)
+    run(things, server, tmp_path)
     assert things.done == ["create demo_one"]
     assert server.levels == []
     # One outage is one error, however long it lasts.
@@ -131,10 +157,9 @@ def test_without_the_server_the_record_counts(things: Things, told: list[Event],
 
 
 def test_the_run_level_is_reported_when_the_server_is_back(things: Things, tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    Records(file).store(REPLY)
+    know(tmp_path, REPLY)
     server = Server(ServerUnreachable("off"), REPLY, REPLY)
-    run(things, server, file)
+    run(things, server, tmp_path)
     assert server.levels == [RunLevel.BOOT]
 
 
@@ -144,7 +169,7 @@ def test_one_failure_is_told_once_and_does_not_stop_the_others(
     things.broken.add("demo_one")
     reply = replace(REPLY, slivers=(*REPLY.slivers, Sliver("demo_two", 2, 5000)))
     server = Server(reply, reply, reply)
-    run(things, server, tmp_path / "record.json")
+    run(things, server, tmp_path)
     assert things.done == ["create demo_two"]
     assert server.levels == [RunLevel.FAILBOOT]
     errors = [event.data for event in told if event.event == "error"]
@@ -156,7 +181,7 @@ def test_what_failed_and_works_again_is_reported(things: Things, tmp_path: Path)
     server = Server(REPLY, REPLY, REPLY, REPLY)
     fetch, count = server.fetch, 0
 
-    def repaired() -> NodeSlivers:
+    def repaired() -> object:
         nonlocal count
         count += 1
         if count == 2:
@@ -164,16 +189,15 @@ def test_what_failed_and_works_again_is_reported(things: Things, tmp_path: Path)
         return fetch()
 
     server.fetch = repaired  # type: ignore[method-assign]
-    run(things, server, tmp_path / "record.json")
+    run(things, server, tmp_path)
     assert server.levels == [RunLevel.FAILBOOT, RunLevel.BOOT]
 
 
 def test_an_expired_sliver_is_removed_also_without_the_server(things: Things, tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    Records(file).store(replace(REPLY, slivers=(Sliver("demo_one", 1, 1999),)))
+    know(tmp_path, replace(REPLY, slivers=(Sliver("demo_one", 1, 1999),)))
     things.there["demo_one"] = Item("demo_one", "digest", True)
     off = ServerUnreachable("off")
-    run(things, Server(off, off), file)
+    run(things, Server(off, off), tmp_path)
     assert things.done == ["remove demo_one"]
 
 
@@ -184,37 +208,84 @@ def test_a_full_disk_is_an_error_like_others(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(things, "apply", full)
-    run(things, Server(REPLY, REPLY), tmp_path / "record.json")
+    run(things, Server(REPLY, REPLY), tmp_path)
     assert [event.data["code"] for event in told if event.event == "error"] == ["disk-trouble"]
 
 
-def test_records_keep_the_newer_and_refuse_another_nodes(tmp_path: Path) -> None:
-    records = Records(tmp_path / "record.json")
-    assert records.load() is None
-    full = replace(REPLY, services=(NodeService("clock", "[Service]\n"),))
-    records.store(full)
-    assert records.load() == full
-    assert (tmp_path / "record.json").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(StaleConfiguration):
-        records.store(replace(full, timestamp=999, slivers=()))
-    with pytest.raises(WrongNode):
-        records.store(replace(full, node_id=2))
-    assert records.load() == full
+def test_a_reboot_ends_the_pass_and_the_next_one_goes_on(
+    things: Things, told: list[Event], tmp_path: Path
+) -> None:
+    two = replace(REPLY, slivers=(*REPLY.slivers, Sliver("demo_two", 2, 5000)))
+    things.reboots["demo_one"] = 1
+    (outcome,) = run(things, Server(two, two), tmp_path, boot="1")
+    assert things.done == ["create demo_two"]
+    assert outcome.reboot == "things: create demo_one: it counts after a reboot"
+    assert names(told)[-1] == "reboot"
+    server = Server(two, two, two)
+    run(things, server, tmp_path, boot="2")
+    assert things.done == ["create demo_two", "create demo_one"]
+    assert server.levels == [RunLevel.BOOT]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"timestamp": 1}'])
-def test_a_damaged_record_is_no_record(tmp_path: Path, text: str) -> None:
-    (tmp_path / "record.json").write_text(text)
-    records = Records(tmp_path / "record.json")
-    assert records.load() is None
-    records.store(REPLY)
-    assert records.load() == REPLY
+def test_a_reboot_loop_ends_in_a_failure_with_its_cause(
+    things: Things, told: list[Event], tmp_path: Path
+) -> None:
+    things.reboots["demo_one"] = 100
+    for boot in ("1", "2", "3"):
+        (outcome,) = run(things, Server(REPLY, REPLY), tmp_path, boot)
+        assert outcome.reboot
+    server = Server(REPLY, REPLY, REPLY)
+    outcomes = run(things, server, tmp_path, boot="4")
+    assert [outcome.reboot for outcome in outcomes] == ["", ""]
+    assert server.levels == [RunLevel.FAILBOOT]
+    assert [event.data["code"] for event in told if event.event == "error"] == ["reboot-loop"]
+    # The settings were changed at the server.
+    changed = replace(REPLY, slivers=(replace(REPLY.slivers[0], slice_id=9),))
+    (outcome,) = run(things, Server(changed, changed), tmp_path, boot="4")
+    assert outcome.reboot
 
 
-def test_expiry_does_not_trust_a_clock_that_lags() -> None:
-    record = replace(REPLY, slivers=(Sliver("gone", 1, 900), Sliver("here", 2, 1100)))
-    assert [item.name for item in unexpired(record, 0.0).slivers] == ["here"]
-    assert unexpired(record, 1200.0).slivers == ()
+def test_a_slivers_time_ends_without_a_poll(
+    things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "pause", lambda outages, failed: 60.0)
+    learn = Clock.learn
+    monkeypatch.setattr(Clock, "learn", lambda clock, when: learn(clock, when + 0.9))
+    reply = replace(REPLY, slivers=(replace(REPLY.slivers[0], expires=1001),))
+    off = ServerUnreachable("off")
+    server = Server(reply, off, off)
+    monkeypatch.setattr(things, "teardown", lambda name: server.stop())
+    begun = time.monotonic()
+    run(things, server, tmp_path)
+    assert things.done == ["create demo_one", "remove demo_one"]
+    assert 0.05 < time.monotonic() - begun < 5
+
+
+def test_one_slivers_fault_is_told_and_the_rest_is_made(
+    things: Things, told: list[Event], tmp_path: Path
+) -> None:
+    server = Server(REPLY, REPLY, REPLY, REPLY)
+    fetch, bad = server.fetch, {"name": "demo_two", "slice_id": 2, "expires": 5000, "image": "/"}
+
+    def answer() -> object:
+        reply = fetch()
+        assert isinstance(reply, dict)
+        return {**reply, "slivers": [*reply["slivers"], bad]}
+
+    server.fetch = answer  # type: ignore[method-assign]
+    run(things, server, tmp_path)
+    assert things.done == ["create demo_one"]
+    assert server.levels == [RunLevel.FAILBOOT]
+    errors = [event.data for event in told if event.event == "error"]
+    assert [(error["code"], error["name"]) for error in errors] == [("refused-setting", "sliver demo_two")]
+
+
+def test_the_server_is_watched_from_what_it_said_last(things: Things, tmp_path: Path) -> None:
+    server = Server(
+        replace(REPLY, generation=3), ServerUnreachable("off"), replace(REPLY, generation=5), REPLY
+    )
+    run(things, server, tmp_path)
+    assert server.watched == [3, 5, 0]
 
 
 def test_pauses_grow_within_bounds() -> None:
@@ -260,5 +331,5 @@ def test_a_stop_ends_the_wait_at_once(
 ) -> None:
     monkeypatch.setattr(module, "pause", lambda outages, failed: 60.0)
     before = time.monotonic()
-    run(things, Server(REPLY), tmp_path / "record.json")
+    run(things, Server(REPLY), tmp_path)
     assert time.monotonic() - before < 5

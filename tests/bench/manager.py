@@ -1,0 +1,186 @@
+"""What configmanager costs a node: one change among a thousand slivers, and doing nothing.
+
+Manager, records, calls and watch are the real ones, and so is the server that the manager idles at. The
+thousand slivers are a backend's in memory: what a backend spends on looking at its things comes on top. For
+the idle manager systemd is a table (tests/unit/configmanager_fakes.py), and its 50 services are files.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bootserver import nodes, slices
+from bootserver.state import open_state
+from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
+from configmanager.clock import Clock
+from configmanager.manager import Manager
+from configmanager.records import Records
+from configmanager.upstream import plain_of
+from host.events import Events
+from host.run import Runner
+from tests.bench.result import Result
+from tests.host.server_process import Process, cli
+from wire import xmlrpc
+from wire.messages import ImageRef, RunLevel, TargetState
+from wire.session import mac
+from wire.slivers import Attribute, NodeSlivers, Sliver, SliverKey
+from wire.structure import unstructure
+
+SLIVERS = 1000
+ROUNDS = 7
+SERVICES = 50
+IDLE_SECONDS = 60.0
+_KEY = "ssh-ed25519 " + "A" * 68 + " somebody@somewhere"
+
+
+def manager_results(scratch: Path | None = None) -> list[Result]:
+    """Measure both."""
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        return [_one_change(Path(name)), *_idle(Path(name))]
+
+
+class Things(Backend):
+    """Slivers that are made by remembering them."""
+
+    name: ClassVar[str] = "things"
+    claims: ClassVar[frozenset[str]] = frozenset({"things"})
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.there: dict[str, Item] = {}
+        self.touched: list[str] = []
+
+    def observe(self) -> tuple[Item, ...]:
+        return tuple(self.there.values())
+
+    def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
+        return difference({item.name: item.script for item in desired.slivers}, observed)
+
+    def apply(self, desired: NodeSlivers, action: Action) -> None:
+        self.touched.append(action.name)
+        if action.verb is Verb.REMOVE:
+            self.teardown(action.name)
+            return
+        sliver = next(item for item in desired.slivers if item.name == action.name)
+        self.there[action.name] = Item(action.name, sliver.script, True)
+
+    def teardown(self, name: str) -> None:
+        del self.there[name]
+
+
+class Replies:
+    """Gives the body of an answer as the server sends it."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.read_seconds = 0.0
+
+    def fetch(self) -> object:
+        begun = time.process_time()
+        reply = xmlrpc.load_reply(self.body)
+        mac(b"k" * 32, "reply", "session", 1, "value", reply["result"], reply["time"])
+        answer = plain_of(reply["result"]["value"])
+        self.read_seconds = time.process_time() - begun
+        return answer
+
+    def watch(self, generation: int) -> None:
+        """Nothing changes but by the test."""
+
+    def report(self, level: RunLevel) -> None:
+        """Nobody wants to know."""
+
+
+def _one_change(folder: Path) -> Result:
+    """CPU from an answer's bytes to the end of the pass; the median of some changes, each of one sliver."""
+    events = Events("bench")
+    things = Things(Node(Runner(), events, lambda *_: None))
+    replies = Replies()
+    records = Records(folder / "records.sqlite")
+    manager = Manager((things,), records, replies, events, Clock(0.0, folder / "clock.json"))
+    wanted = _thousand()
+    replies.body = _body(json.dumps(unstructure(wanted), separators=(",", ":")))
+    _make(manager)
+    found = []
+    for number in range(ROUNDS):
+        slivers = list(wanted.slivers)
+        slivers[number] = replace(slivers[number], initscript=f"#!/bin/sh\nsleep {number + 2}\n")
+        wanted = replace(wanted, timestamp=wanted.timestamp + 600, slivers=tuple(slivers))
+        replies.body = _body(json.dumps(unstructure(wanted), separators=(",", ":")))
+        things.touched.clear()
+        begun = time.process_time()
+        _make(manager)
+        found.append((1000 * (time.process_time() - begun), 1000 * replies.read_seconds))
+        assert things.touched == [slivers[number].name]
+    whole, reading = sorted(found)[ROUNDS // 2]
+    parts = {"reading_ms": reading, "keeping_and_pass_ms": whole - reading}
+    replies.body = _body(unstructure(wanted))
+    replies.fetch()
+    parts["reading_as_xml_structs_ms"] = 1000 * replies.read_seconds
+    return Result("slivers_1000_cpu_ms", whole, 100, parts)
+
+
+def _make(manager: Manager) -> None:
+    manager.refresh()
+    desired = manager.desired()
+    assert desired is not None
+    assert not manager.converge(desired).failed
+
+
+def _thousand() -> NodeSlivers:
+    slivers = tuple(
+        Sliver(
+            f"site_slice{number:04}",
+            number,
+            2**31 - 1,
+            image="sliver",
+            keys=(SliverKey("ssh", _KEY), SliverKey("ssh", _KEY + "2")),
+            attributes=(
+                Attribute("cpu_share", "32"),
+                Attribute("net_max", "1000000"),
+                Attribute("ports", f"tcp:{10000 + number}:80"),
+            ),
+            initscript="#!/bin/sh\nsleep 1\n",
+        )
+        for number in range(SLIVERS)
+    )
+    return NodeSlivers(1_800_000_000, 1, "node1", slivers, images=(ImageRef("sliver", "a" * 64),))
+
+
+def _body(value: Any) -> bytes:
+    return xmlrpc.dump_reply({"result": {"value": value}, "time": 1_800_000_000, "value": "0" * 64})
+
+
+def _idle(folder: Path) -> list[Result]:
+    """A manager at a running server, in a process of its own."""
+    cli(folder / "state", "init", "--server", "http://127.0.0.1")
+    state = open_state(folder / "state")
+    with state.database.write() as session:
+        node = nodes.add(session, state.master, "node1", TargetState.BOOT, "base")
+        for number in range(SERVICES):
+            slices.set_service(session, node, f"s{number}", "[Service]\nExecStart=/usr/bin/sleep infinity\n")
+    state.database.close()
+    server = Process(state.folder)
+    try:
+        words = [
+            sys.executable,
+            "-m",
+            "tests.bench.manager_idle",
+            str(folder),
+            server.nodes,
+            str(IDLE_SECONDS),
+        ]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+    finally:
+        server.end()
+    found = json.loads(done.stdout)
+    return [
+        Result("manager_idle_mib", found["mib"], 60, {"private_mib": found["private_mib"]}),
+        Result("manager_idle_percent", found["percent"], 0.5, {"passes": found["passes"]}),
+    ]

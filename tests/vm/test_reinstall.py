@@ -14,7 +14,6 @@ pytestmark = pytest.mark.slow
 def test_little_is_fetched_and_nothing_tampered_with_is_taken_over(
     installed: MakeSite, main_job: MainJob
 ) -> None:
-    (first,) = main_job.told("transfer", image="base")
     site = installed()
     site.without("dongle")
     site.power_on()
@@ -31,9 +30,10 @@ def test_little_is_fetched_and_nothing_tampered_with_is_taken_over(
     machine.wait_event("root.kept", image="base", timeout=limits.BOOT + limits.SOON)
     machine.wait_event("chain.started", timeout=limits.INSTALL)
     assert_node_is_up(site)
-    (again,) = [event for event in machine.events("transfer") if event["image"] == "base"]
+    whole = sum(event["network_bytes"] for event in main_job.told("transfer", image="base"))
+    again = [event for event in machine.events("transfer") if event["image"] == "base"]
     # The index, and the packs of what a node changes in /etc and /var and of what was tampered with.
-    assert again["network_bytes"] < first["network_bytes"] / 10
+    assert 0 < sum(event["network_bytes"] for event in again) < whole / 10
     assert site.shell.output("sha256sum /usr/bin/tar") == tar
     assert site.shell.output("stat -c %a /usr/bin/env").strip() == "755"
     assert site.shell.output("ls -A / | grep former; ls /usr/bin | grep evil; true").strip() == ""

@@ -168,6 +168,8 @@ class Cache:
         if self.has(Blob(digest, len(data))):
             self.touch(digest)
             return True
+        # What is there is damaged, and would take the room of what replaces it.
+        path.unlink(missing_ok=True)
         old = [entry for entry in self._entries() if entry.name not in keep]
         old.sort(key=lambda entry: entry.used, reverse=True)
         excess = self._excess(len(data))
@@ -204,11 +206,12 @@ class Cache:
         found = []
         with os.scandir(self._path("")) as entries:
             for entry in entries:
-                if is_digest(entry.name):
-                    status = entry.stat(follow_symlinks=False)
-                    found.append(_Entry(entry.name, status.st_size, status.st_mtime_ns))
-                elif _TEMPORARY.fullmatch(entry.name):
-                    with suppress(FileNotFoundError):
+                # get() removes what is damaged without the lock.
+                with suppress(FileNotFoundError):
+                    if is_digest(entry.name):
+                        status = entry.stat(follow_symlinks=False)
+                        found.append(_Entry(entry.name, status.st_size, status.st_mtime_ns))
+                    elif _TEMPORARY.fullmatch(entry.name):
                         Path(entry).unlink()
         return found
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,35 @@ def test_pinned_blobs_stay(cache, heard):
     assert cache.get(pinned[0])
     assert cache.get(pinned[1])
     assert heard.names == ["cache.full"]
+
+
+def test_a_damaged_blob_takes_no_room_from_what_replaces_it(cache, heard):
+    cache.budget_bytes = 2000
+    pinned = [sha256(content(number)) for number in range(2)]
+    assert put(cache, content(0), pinned)
+    assert put(cache, content(1), pinned)
+    (cache.folder / "blobs" / pinned[0]).write_bytes(b"x" * 999)
+    assert put(cache, content(0), pinned)
+    assert cache.get(pinned[0]) == content(0)
+    assert heard.names == []
+
+
+def test_a_damaged_blob_may_go_while_another_is_stored(cache, heard, monkeypatch):
+    put(cache, content(1))
+    scan = os.scandir
+
+    @contextmanager
+    def and_one_goes(folder):
+        with scan(folder) as entries:
+            found = list(entries)
+        (cache.folder / "blobs" / sha256(content(1))).unlink()
+        yield found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "scandir", and_one_goes)
+        assert put(cache, content(2))
+    assert heard.names == []
+    assert cache.stores
 
 
 def test_leftovers_of_a_power_cut_go_away(cache):

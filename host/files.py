@@ -13,10 +13,10 @@ from typing import BinaryIO
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write `path` so that every reader, at any time, sees the old or the new content.
 
-    A temporary file in the same folder, fsync, rename, fsync of the folder; missing folders are made.
+    A temporary file in the same folder, fsync, rename, fsync of both; missing folders are made.
     """
     raw = data.encode() if isinstance(data, str) else data
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -25,7 +25,9 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
+            # vfat keeps size and first cluster beside the name, and writes a new name with none of both.
+            os.fsync(file.fileno())
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -52,6 +54,15 @@ def _open_regular(path: Path, flags: int) -> int:
         return handle
     os.close(handle)
     raise OSError(errno.ELOOP, "not a regular file", str(path))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder durably, with those above it that are missing."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        # Until then the first names in it are its parent's to Linux's vfat, and not synced with it.
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.events import Events
-from host.files import read_regular, write_atomic
+from host.files import make_folder, read_regular, write_atomic
 from images.manifest import MAXIMUM_BLOB_BYTES, Blob, is_digest, sha256
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Cache:
         path = self._path(digest)
         if path.parent.is_symlink():
             raise OSError(errno.ELOOP, "a link in place of the folder", str(path.parent))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if self.has(Blob(digest, len(data))):
             self.touch(digest)
             return True

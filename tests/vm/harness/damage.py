@@ -1,4 +1,4 @@
-"""Damage done to media while the machine is off."""
+"""Damage done to media while the machine is off, and a look at what is on them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def ext4_flip_byte(image: Path, path: str, offset: int) -> None:
     """Turn over one byte of a file on a raw ext4 image, in place: same size, same times, other content."""
     blocks = run("debugfs", "-R", f"bmap {path} {offset // 4096}", image).decode().split()
     flip_byte(image, int(blocks[-1]) * 4096 + offset % 4096)
+
+
+def vfat_read(image: Path, path: str) -> bytes:
+    """Return what a file on a raw vfat image holds."""
+    return run("mcopy", "-i", image, f"::{path}", "-")
 
 
 def ext4_fill(image: Path, leave_mib: int = 0) -> None:

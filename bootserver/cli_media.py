@@ -11,7 +11,7 @@ import click
 from bootserver import nodes
 from bootserver.bootmedium import write_boot_medium
 from bootserver.cli_state import open_state
-from bootserver.media import EnrolmentFile, KeyFile, NoServerUrl, write_key_medium
+from bootserver.media import EnrolmentFile, KeyFile, NoServerUrl, write_dongle_mark, write_key_medium
 from bootserver.metadata import trusted_root
 from bootserver.state import State
 from host.run import Runner
@@ -94,6 +94,17 @@ def boot(iso: Path, file: Path) -> None:
     Nodes that start from it trust this deployment's signatures only, whatever a key medium says.
     """
     write_boot_medium(iso, file, trusted_root(open_state().metadata), Runner())
+    click.echo(f"wrote {file}")
+
+
+@media.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def dongle(file: Path) -> None:
+    """Write FILE, a disk image that marks a stick: of that a node makes its cache dongle.
+
+    What the stick holds is lost. Put it there with dd or any program that writes disk images onto sticks.
+    """
+    write_dongle_mark(file)
     click.echo(f"wrote {file}")
 
 

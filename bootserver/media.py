@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host.files import sync_folder
+from host.files import sync_folder, write_atomic
 from host.run import Runner
+from wire.dongle import marked_start
 from wire.errors import ConfigurationError
 from wire.nodeconf import FILE_NAMES, one_line, parse, parse_any
 from wire.session import NodeKey
@@ -128,6 +129,16 @@ def write_key_medium(path: Path, content: KeyFile | EnrolmentFile, root: bytes, 
         with tempfile.TemporaryDirectory(prefix=".key-", dir=path.absolute().parent) as folder:
             _write_image(Path(folder), {FILE_NAMES[0]: text.encode(), ROOT_FILE: root}, run).replace(path)
             sync_folder(path.absolute().parent)
+    except OSError as error:
+        raise CannotWriteMedium(f"{path}: {error.strerror}") from None
+
+
+def write_dongle_mark(path: Path) -> None:
+    """Write what marks a stick for the cache, whole or not at all. Raises CannotWriteMedium."""
+    if path.exists() and not path.is_file():
+        raise CannotWriteMedium(f"{path} is not a regular file")
+    try:
+        write_atomic(path, marked_start())
     except OSError as error:
         raise CannotWriteMedium(f"{path}: {error.strerror}") from None
 

@@ -16,6 +16,7 @@ from host.http import HttpClient, ServerUnreachable, http_of
 from host.network import NoNetwork
 from host.run import CommandFailed, Runner
 from host.server import ServerClient
+from hwdetect import dongle as dongles
 from hwdetect import media
 from hwdetect.media import Candidate
 from images.cache import Cache
@@ -198,7 +199,7 @@ class Images:
             yield Cache(None, self._events)
             return
         try:
-            writable = media.mount_dongle(self._run, dongle, self._folder)
+            writable = dongles.mount_dongle(self._run, dongle, self._folder)
         except CommandError as error:
             self._events.tell("media.unusable", what="cache", device=dongle.device, detail=error.detail)
             yield Cache(None, self._events)
@@ -206,4 +207,4 @@ class Images:
         try:
             yield Cache(self._folder, self._events, writable=writable)
         finally:
-            media.unmount_dongle(self._run, self._folder)
+            dongles.unmount_dongle(self._run, self._folder)

@@ -11,14 +11,16 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from host.mounts import Mount, mount_table, mounted
-from host.run import CommandFailed, CommandTimedOut, Runner
+from host.run import Runner
 from host.storage import CLAIM_MAGIC
 from hwdetect import udev
+from hwdetect.dongle import READING, Dongle
 from hwdetect.inventory import BOOT_LABEL, CACHE_LABEL
+from hwdetect.marked_stick import UNFINISHED, is_marked, may_become_dongle
 from hwdetect.udev import Device
 from wire.errors import CommandError
 from wire.nodeconf import FILE_NAMES, MAXIMUM_BYTES
@@ -30,15 +32,6 @@ log = logging.getLogger(__name__)
 LIVE_MEDIUM = Path("/run/live/medium")
 _SMALL_BYTES = 1024**3
 _MOUNT_SECONDS = 30.0
-# What is looked into, and how it is mounted without a trace.
-_LOOKING = {
-    "vfat": ("ro",),
-    "iso9660": ("ro",),
-    "exfat": ("ro",),
-    "ext2": ("ro",),
-    "ext3": ("ro", "noload"),
-    "ext4": ("ro", "noload"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,22 +50,16 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Dongle:
-    """The file system that caches images: device, the disk it is on, type, size in bytes."""
-
-    device: str
-    disk: str
-    fstype: str
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class Media:
-    """The media of this machine. `boot` are the disks of the boot medium."""
+    """The media of this machine. `boot` are the disks of the boot medium.
+
+    `marked` are the sticks that bear the mark of a dongle to be made.
+    """
 
     boot: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     dongle: Dongle | None = None
+    marked: tuple[str, ...] = ()
 
     def role(self, disk: str) -> str:
         """Say what a disk is in use for, "" for nothing."""
@@ -80,6 +67,8 @@ class Media:
             return "boot medium"
         if any(candidate.disk == disk for candidate in self.candidates):
             return "key medium"
+        if disk in self.marked:
+            return "stick marked for the cache"
         return "cache dongle" if self.dongle is not None and self.dongle.disk == disk else ""
 
 
@@ -107,14 +96,27 @@ def _survey(run: Runner) -> Media:
             candidates += _candidates(run, device, _disk(device, block), mounts)
         except (CommandError, OSError) as error:
             log.warning("%s cannot be looked into: %s", device.node, error)
-    return Media(boot_disks(block, mounts), tuple(_different(candidates)), dongle_of(block))
+    boot = boot_disks(block, mounts)
+    found = Media(boot, tuple(_different(candidates)), dongle_of(block))
+    return replace(found, marked=tuple(_marked(run, block, mounts, found)))
+
+
+def _marked(run: Runner, block: tuple[Device, ...], mounts: tuple[Mount, ...], found: Media) -> Iterator[str]:
+    for device in block:
+        if found.role(device.node) or not may_become_dongle(device, block, mounts):
+            continue
+        try:
+            if is_marked(run, device.node):
+                yield device.node
+        except (CommandError, OSError) as error:
+            log.warning("%s cannot be looked at: %s", device.node, error)
 
 
 def may_hold_key(device: Device, block: tuple[Device, ...]) -> bool:
     """Say whether a file system is looked into for a key: small, removable or the boot medium; never ours."""
     fstype = device.properties.get("ID_FS_TYPE", "")
     whole = _whole(device, block)
-    if fstype not in _LOOKING or not _is_medium(device) or _claimed(whole):
+    if fstype not in READING or not _is_medium(device) or _claimed(whole):
         return False
     removable = whole.attributes.get("removable") == "1" or "/usb" in device.path
     return removable or device.name.startswith("mmc") or _bytes(device) <= _SMALL_BYTES
@@ -137,6 +139,7 @@ def dongle_of(block: tuple[Device, ...]) -> Dongle | None:
         device
         for device in block
         if device.properties.get("ID_FS_LABEL") == CACHE_LABEL
+        and device.properties.get("ID_PART_ENTRY_TYPE") != f"0x{UNFINISHED}"
         and _is_medium(device)
         and not _claimed(_whole(device, block))
     ]
@@ -145,36 +148,6 @@ def dongle_of(block: tuple[Device, ...]) -> Dongle | None:
         return None
     first = found[0]
     return Dongle(first.node, _disk(first, block), first.properties.get("ID_FS_TYPE", "auto"), _bytes(first))
-
-
-def mount_dongle(run: Runner, dongle: Dongle, folder: Path) -> bool:
-    """Mount the dongle at `folder`, read-only where it cannot be written; say whether it can be.
-
-    A dongle that is mounted there already stays so. Raises CommandFailed or CommandTimedOut when it
-    cannot be read either.
-    """
-    if _mount_at(folder) is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        options = ["noatime", "nodev", "nosuid", "noexec", "nosymfollow"]
-        try:
-            run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
-        except (CommandFailed, CommandTimedOut) as error:
-            log.warning("the dongle is mounted read-only: %s", error)
-            options += _LOOKING.get(dongle.fstype, ("ro",))
-            run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
-    now = _mount_at(folder)
-    # mount(8) falls back to read-only by itself on a write-protected stick.
-    return now is not None and "rw" in now.options
-
-
-def unmount_dongle(run: Runner, folder: Path) -> None:
-    """Unmount the dongle if it is mounted. Raises CommandFailed when somebody is still in it."""
-    if _mount_at(folder) is not None:
-        run(["umount", folder], timeout=120)
-
-
-def _mount_at(folder: Path) -> Mount | None:
-    return next((mount for mount in reversed(mount_table()) if mount.target == folder), None)
 
 
 def _candidates(run: Runner, device: Device, disk: str, mounts: tuple[Mount, ...]) -> list[Candidate]:
@@ -207,7 +180,7 @@ def _looking_into(run: Runner, device: Device, mounts: tuple[Mount, ...]) -> Ite
             yield mount.target
             return
     fstype = device.properties["ID_FS_TYPE"]
-    with mounted(run, device.node, fstype=fstype, options=_LOOKING[fstype]) as folder:
+    with mounted(run, device.node, fstype=fstype, options=READING[fstype]) as folder:
         yield folder
 
 

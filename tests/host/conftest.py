@@ -1,11 +1,14 @@
-"""A deployment with one node and its running server; servers of blobs; where images are unpacked to."""
+"""A deployment with one node and its running server; servers of blobs; a target of images; a stick."""
 
+import os
+import subprocess
 from contextlib import ExitStack
 
 import pytest
 
 from host.events import Events
 from host.http import PATIENT
+from hwdetect import marked_stick
 from images import source
 from tests.host.loopback import serving
 from tests.host.server_process import Process, cli
@@ -51,3 +54,26 @@ def target(tmp_path):
     """A folder to unpack into."""
     (tmp_path / "target").mkdir()
     return tmp_path / "target"
+
+
+@pytest.fixture
+def stick(tmp_path, monkeypatch):
+    """A blank stick of 64 MiB, a loop device.
+
+    Its first partition is one too: not every machine for tests makes nodes of partitions.
+    """
+    image = tmp_path / "stick"
+    image.touch()
+    os.truncate(image, 64 * 2**20)
+    node = _attached(image)
+    part = _attached("--offset", str(2**20), image)
+    monkeypatch.setattr(marked_stick, "partition_node", lambda disk, number: {(node, 1): part}[disk, number])
+    monkeypatch.setattr(marked_stick.disks, "settle", lambda run: None)
+    yield node
+    for each in (part, node):
+        subprocess.run(["losetup", "--detach", each], check=True)
+
+
+def _attached(*words):
+    line = ["losetup", "--find", "--show", *words]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()

@@ -8,7 +8,8 @@ import pytest
 
 from host.mounts import mount_table
 from host.run import Runner
-from hwdetect.media import Dongle, _candidates, mount_dongle, unmount_dongle
+from hwdetect.dongle import Dongle, mount_dongle, unmount_dongle
+from hwdetect.media import _candidates
 from hwdetect.udev import Device
 
 pytestmark = pytest.mark.host

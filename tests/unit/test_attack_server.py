@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from host.storage import DiskRole, claim_guid
 from hwdetect.content import MIB, DiskState
 from hwdetect.disks import BadVolumeSizes, choose
+from hwdetect.dongle import Dongle
 from hwdetect.inventory import Firmware, Inventory, Machine
-from hwdetect.media import Candidate, Dongle, Media
+from hwdetect.media import Candidate, Media
 from tests.unit.made_disks import BLANK, GIB
 from wire.errors import BootError
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
@@ -63,6 +64,7 @@ media = st.sampled_from(
         Media(boot=("/dev/vda",)),
         Media(candidates=(Candidate("/dev/vdb1", "/dev/vdb", "plnode.txt", "secret"),)),
         Media(dongle=Dongle("/dev/vdc1", "/dev/vdc", "ext4", GIB)),
+        Media(marked=("/dev/vdc",)),
     ]
 )
 

@@ -9,6 +9,7 @@ from bootserver import cli, cli_media
 from bootserver.tables import Node
 from host.run import Completed
 from tests.unit.bootserver_deployment import Deployment, event
+from wire.dongle import marked_start
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFake operator@example.org"
 
@@ -269,3 +270,9 @@ def test_a_url_that_the_node_would_refuse_is_refused(server, runner, tmp_path, u
 def test_a_medium_does_not_replace_a_device(server, runner):
     server.add()
     assert "cannot-write-medium" in server.cli("media", "key", "node1", "/dev/null", status=1)
+    assert "cannot-write-medium" in server.cli("media", "dongle", "/dev/null", status=1)
+
+
+def test_the_mark_of_a_dongle_is_written(server, tmp_path):
+    server.cli("media", "dongle", tmp_path / "dongle.img")
+    assert (tmp_path / "dongle.img").read_bytes() == marked_start()

@@ -16,8 +16,9 @@ from hwdetect.disks import (
     choose,
     needs_confirmation,
 )
+from hwdetect.dongle import Dongle
 from hwdetect.inventory import Firmware, Inventory, Machine
-from hwdetect.media import Candidate, Dongle, Media
+from hwdetect.media import Candidate, Media
 from tests.unit.made_disks import BLANK, GIB
 from wire.messages import DiskPolicy, Minimum, VolumeSizes
 

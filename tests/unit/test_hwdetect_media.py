@@ -1,12 +1,15 @@
 """Which devices are looked into for a key, and which are the boot medium and the dongle."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from host.mounts import Mount
 from hwdetect import media
-from hwdetect.media import Candidate, Dongle, boot_disks, dongle_of, may_hold_key
+from hwdetect.dongle import Dongle
+from hwdetect.marked_stick import may_become_dongle
+from hwdetect.media import Candidate, Media, boot_disks, dongle_of, may_hold_key
 from hwdetect.udev import Device
 
 MIB = 1024 * 1024
@@ -23,7 +26,7 @@ def device(path, *, size=64 * MIB, fstype="", label="", table="", removable="0",
         kind="partition" if parent else "disk",
         node=f"/dev/{name}",
         properties={key: value for key, value in said.items() if value},
-        attributes={"size": str(size // 512), "removable": removable},
+        attributes={"size": str(size // 512), "removable": removable, "ro": "0"},
         parent=parent,
     )
 
@@ -80,6 +83,43 @@ def test_the_dongle_is_known_by_its_label_and_usb_comes_first():
     on_ours = device(f"{OUR_DISK.path}/vda2", fstype="ext4", label="BMCACHE", parent=OUR_DISK.path)
     assert dongle_of((OUR_DISK, on_ours)) is None
     assert dongle_of(()) is None
+
+
+def test_a_dongle_that_is_still_being_made_is_none():
+    stick = device(f"{USB}/block/sda")
+    part = device(f"{USB}/block/sda/sda1", fstype="ext4", label="BMCACHE", parent=stick.path)
+    assert dongle_of((stick, part)) is not None
+    begun = replace(part, properties={**part.properties, "ID_PART_ENTRY_TYPE": "0xda"})
+    assert dongle_of((stick, begun)) is None
+
+
+PLUGGED = device(f"{USB}/block/sda", removable="1")
+ON_PLUGGED = device(f"{PLUGGED.path}/sda1", parent=PLUGGED.path)
+MARKED_CASES = {
+    "a stick": (PLUGGED, True),
+    "a disk on USB": (device(f"{USB}/block/sda"), False),
+    "a removable disk elsewhere": (device(f"{PCI}/block/sdb", removable="1"), False),
+    "a write-protected stick": (replace(PLUGGED, attributes={**PLUGGED.attributes, "ro": "1"}), False),
+    "a drive without a stick": (device(f"{USB}/block/sda", size=0, removable="1"), False),
+    "a stick of no more than the mark": (device(f"{USB}/block/sda", size=4 * MIB, removable="1"), False),
+    "a partition": (ON_PLUGGED, False),
+}
+
+
+@pytest.mark.parametrize("name", MARKED_CASES)
+def test_where_a_mark_counts(name):
+    asked, expected = MARKED_CASES[name]
+    assert may_become_dongle(asked, (PLUGGED, ON_PLUGGED, asked), ()) is expected
+
+
+def test_a_mark_on_a_stick_in_use_does_not_count():
+    for node in ("/dev/sda", "/dev/sda1"):
+        mounts = (Mount(node, Path("/mnt"), "vfat", ("rw",)),)
+        assert not may_become_dongle(PLUGGED, (PLUGGED, ON_PLUGGED), mounts)
+
+
+def test_a_marked_stick_is_not_installed_to():
+    assert Media(marked=("/dev/sda",)).role("/dev/sda") == "stick marked for the cache"
 
 
 def test_every_candidate_is_listed_and_a_hybrid_image_tells_its_files_once():

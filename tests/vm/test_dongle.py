@@ -7,6 +7,7 @@ from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
 from tests.vm.harness.damage import ext4_files, ext4_flip_byte, vfat_read
 from tests.vm.harness.expect import network_bytes
+from tests.vm.harness.hardware import Bus, Disk
 from tests.vm.harness.site import NODE
 
 # Run on the node: stores blobs as an installation does, half of them for others, and says which are there.
@@ -49,3 +50,23 @@ def test_what_was_stored_on_a_vfat_dongle_is_there_after_a_power_cut(new_site: M
     site.machine.cut_power()
     assert len(stored) == 20
     assert [sha256(vfat_read(site.dongle, f"blobs/{digest}")) for digest in stored] == stored
+
+
+@pytest.mark.slow
+def test_a_marked_stick_becomes_the_dongle_also_after_a_power_cut(new_site: MakeSite) -> None:
+    site = new_site(state="dbg")
+    machine = site.machine
+    media.marked(site.dongle, 1024)
+    blank = media.blank(site.folder / "blank.img", 64)
+    site.with_disk(Disk("blank", blank, "BLANK01", Bus.USB, removable=True))
+
+    site.power_on()
+    machine.wait_event("step.progress", step="open_cache", timeout=limits.BOOT)
+    site.power_cycle()
+    machine.wait_event("dongle.made", timeout=limits.BOOT)
+    machine.wait_event("media.found", what="cache", fstype="ext4", writable=True, timeout=limits.SOON)
+    machine.wait_event("debug.entered", timeout=limits.SOON)
+    # Looked for anew, it is found by its label.
+    plan = site.shell.output("bootmanager plan boot", timeout=limits.SOON)
+    assert "open_cache: Open the cache dongle -- is so already" in plan
+    assert machine.written("blank") == 0

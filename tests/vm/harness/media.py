@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from wire.dongle import marked_start
+
 MIB = 1024 * 1024
 
 
@@ -46,6 +48,14 @@ def vfat(path: Path, mib: int, label: str) -> Path:
     """Make a disk that holds one vfat filesystem without partitions."""
     blank(path, mib)
     run("mkfs.vfat", "-n", label, path)
+    return path
+
+
+def marked(path: Path, mib: int) -> Path:
+    """Make a blank stick that is marked to become the cache dongle."""
+    blank(path, mib)
+    with path.open("r+b") as image:
+        image.write(marked_start())
     return path
 
 

@@ -1,0 +1,66 @@
+"""The cache dongle: mounted for writing where that is possible, read where it is not."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.mounts import Mount, mount_table
+from host.run import CommandFailed, CommandTimedOut, Runner
+
+log = logging.getLogger(__name__)
+
+# What is looked into, and how it is mounted without a trace.
+READING = {
+    "vfat": ("ro",),
+    "iso9660": ("ro",),
+    "exfat": ("ro",),
+    "ext2": ("ro",),
+    "ext3": ("ro", "noload"),
+    "ext4": ("ro", "noload"),
+}
+
+
+@dataclass(frozen=True)
+class Dongle:
+    """The file system that caches images: device, the disk it is on, type, size in bytes."""
+
+    device: str
+    disk: str
+    fstype: str
+    size_bytes: int
+
+
+def mount_dongle(run: Runner, dongle: Dongle, folder: Path) -> bool:
+    """Mount the dongle at `folder`, read-only where it cannot be written; say whether it can be.
+
+    A dongle that is mounted there already stays so; one that was pulled out makes room for it. Raises
+    CommandFailed or CommandTimedOut when it cannot be read either.
+    """
+    there = _mount_at(folder)
+    if there is not None and there.source != dongle.device:
+        unmount_dongle(run, folder)
+        there = None
+    if there is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ["noatime", "nodev", "nosuid", "noexec", "nosymfollow"]
+        try:
+            run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
+        except (CommandFailed, CommandTimedOut) as error:
+            log.warning("the dongle is mounted read-only: %s", error)
+            options += READING.get(dongle.fstype, ("ro",))
+            run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
+    now = _mount_at(folder)
+    # mount(8) falls back to read-only by itself on a write-protected stick.
+    return now is not None and "rw" in now.options
+
+
+def unmount_dongle(run: Runner, folder: Path) -> None:
+    """Unmount the dongle if it is mounted. Raises CommandFailed when somebody is still in it."""
+    if _mount_at(folder) is not None:
+        run(["umount", folder], timeout=120)
+
+
+def _mount_at(folder: Path) -> Mount | None:
+    return next((mount for mount in reversed(mount_table()) if mount.target == folder), None)

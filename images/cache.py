@@ -70,6 +70,7 @@ class Cache:
         self._events = events
         self._writable = writable and folder is not None
         self._failures = 0
+        self._unreadable: set[str] = set()
         self._told: set[str] = set()
 
     @property
@@ -79,6 +80,8 @@ class Cache:
 
     def has(self, blob: Blob) -> bool:
         """Say whether there is such a file of that size; only get() knows whether it is sound."""
+        if blob.sha256 in self._unreadable:
+            return False
         try:
             found = self._path(blob.sha256).lstat() if self._readable else None
         except FileNotFoundError:
@@ -100,6 +103,7 @@ class Cache:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 self._read_failed(error)
+                self._unreadable.add(digest)
                 return None
             data = b""
         if sha256(data) != digest or size not in (None, len(data)):
@@ -123,7 +127,7 @@ class Cache:
 
         Returns whether it is stored now.
         """
-        if not self._writable:
+        if not self._writable or not self._readable:
             return False
         try:
             with self._locked() as mine:
@@ -168,7 +172,7 @@ class Cache:
         if self.has(Blob(digest, len(data))):
             self.touch(digest)
             return True
-        # What is there is damaged, and would take the room of what replaces it.
+        # What is there is damaged or cannot be read, and would take the room of what replaces it.
         path.unlink(missing_ok=True)
         old = [entry for entry in self._entries() if entry.name not in keep]
         old.sort(key=lambda entry: entry.used, reverse=True)
@@ -178,6 +182,7 @@ class Cache:
         while excess <= 0:
             try:
                 write_atomic(path, data)
+                self._unreadable.discard(digest)
                 return True
             except OSError as error:
                 if error.errno not in _FULL:

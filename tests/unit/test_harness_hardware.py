@@ -60,6 +60,13 @@ def test_read_only_disk_is_read_only_to_qemu() -> None:
     assert "file=/k.img,format=raw,cache=unsafe,readonly=on" in told
 
 
+def test_bad_sectors_are_made_by_qemu() -> None:
+    told = line(Hardware(FirstDisk(), (Disk("d", Path("/d.img"), bad=(1024, 4096)),)))
+    assert "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=/d.img," in told
+    for number, sector in enumerate((2, 8)):
+        assert f"inject-error.{number}.iotype=read,file.inject-error.{number}.sector={sector}," in told
+
+
 def test_without_boot_medium_the_first_disk_boots() -> None:
     disks = (Disk("a", Path("/a")), Disk("b", Path("/b")))
     told = argv(Hardware(FirstDisk(), disks), WIRES, "tcg")

@@ -219,6 +219,21 @@ def test_read_errors_are_misses_and_soon_nobody_asks(cache, heard, monkeypatch):
     assert len(asked) == 3
     assert heard.names == ["cache.failed"]
     assert not cache.has(Blob("a" * 64, 1))
+    assert not put(cache, content(1))
+
+
+def test_what_could_not_be_read_is_written_anew(cache, heard, monkeypatch):
+    data = content(1)
+    put(cache, data)
+    (cache.folder / "blobs" / sha256(data)).write_bytes(b"x" * len(data))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "read_regular", failing(errno.EIO))
+        assert cache.get(sha256(data)) is None
+    assert not cache.has(Blob(sha256(data), len(data)))
+    assert put(cache, data)
+    assert cache.has(Blob(sha256(data), len(data)))
+    assert cache.get(sha256(data)) == data
+    assert heard.names == ["cache.failed"]
 
 
 def test_no_dongle(heard):

@@ -1,11 +1,14 @@
-"""A dongle that rots, or loses its power: one fetch more, never a wrong byte."""
+"""A dongle that rots, loses its power or is pulled out: a fetch more, never a wrong byte."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from images.manifest import sha256
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
-from tests.vm.harness.damage import ext4_files, ext4_flip_byte, vfat_read
+from tests.vm.harness.damage import ext4_files, ext4_flip_byte, ext4_place, ext4_replay, vfat_read
 from tests.vm.harness.expect import network_bytes
 from tests.vm.harness.hardware import Bus, Disk
 from tests.vm.harness.site import NODE
@@ -28,8 +31,7 @@ print(*(path.name for path in folder.glob("blobs/*")))
 
 def test_corrupt_blob_is_fetched_again(installed: MakeSite) -> None:
     site = installed()
-    blobs = {path: size for path, size in ext4_files(site.dongle).items() if "/blobs/" in path}
-    path, size = max(blobs.items(), key=lambda item: item[1])
+    path, size = _largest_blob(site.dongle)
     ext4_flip_byte(site.dongle, path, size // 2)
     site.server.set_state(NODE, "rins")
 
@@ -70,3 +72,49 @@ def test_a_marked_stick_becomes_the_dongle_also_after_a_power_cut(new_site: Make
     plan = site.shell.output("bootmanager plan boot", timeout=limits.SOON)
     assert "open_cache: Open the cache dongle -- is so already" in plan
     assert machine.written("blank") == 0
+
+
+@pytest.mark.slow
+def test_pulled_out_then_put_back_write_protected_then_with_a_bad_sector(new_site: MakeSite) -> None:
+    site = new_site()
+    machine, server = site.machine, site.server
+    dongle = next(disk for disk in machine.hardware.disks if disk.name == "dongle")
+
+    # At first the node's disk has no room for the image.
+    server.cli("node", "set", NODE, "root_mib=300")
+    site.power_on()
+    failed = machine.wait_error("target-full", timeout=limits.BOOT + limits.INSTALL)
+    server.cli("node", "set", NODE, "root_mib=3072")
+    server.set_state(NODE, "rins")
+    machine.wait_event(
+        "step.progress", step="unpack", fraction=lambda done: done and done > 0.5,
+        timeout=limits.INSTALL, after=failed,
+    )  # fmt: skip
+    machine.unplug("dongle")
+    machine.wait_event("step.done", step="report", timeout=limits.INSTALL, after=failed)
+    assert machine.events("cache.failed") or machine.events("cache.read_only")
+    whole = network_bytes(machine)
+
+    # Nobody replays the journal of what is write-protected.
+    site.with_disk(replace(dongle, read_only=True))
+    server.set_state(NODE, "rins")
+    site.power_cycle()
+    machine.wait_event("media.found", what="cache", writable=False, timeout=limits.BOOT)
+    machine.wait_event("step.done", step="unpack", timeout=limits.INSTALL)
+    assert machine.events("transfer", image="base")
+
+    ext4_replay(site.dongle)
+    path, size = _largest_blob(site.dongle)
+    site.with_disk(replace(dongle, bad=(ext4_place(site.dongle, path, size // 2),)))
+    server.set_state(NODE, "rins")
+    site.power_cycle()
+    machine.wait_event("step.done", step="unpack", timeout=limits.BOOT + limits.INSTALL)
+    assert [event["operation"] for event in machine.events("cache.failed")] == ["read"]
+    (base,) = machine.events("transfer", image="base")
+    assert base["cache_bytes"] > 40 * media.MIB
+    assert size <= base["network_bytes"] < whole
+
+
+def _largest_blob(dongle: Path) -> tuple[str, int]:
+    blobs = {path: size for path, size in ext4_files(dongle).items() if "/blobs/" in path}
+    return max(blobs.items(), key=lambda item: item[1])

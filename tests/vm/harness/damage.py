@@ -45,15 +45,25 @@ def ext4_read(image: Path, path: str) -> bytes:
     return run("debugfs", "-R", f"cat {path}", image)
 
 
+def ext4_place(image: Path, path: str, offset: int) -> int:
+    """Return where on a raw ext4 image the byte at `offset` of a file is."""
+    blocks = run("debugfs", "-R", f"bmap {path} {offset // 4096}", image).decode().split()
+    return int(blocks[-1]) * 4096 + offset % 4096
+
+
 def ext4_flip_byte(image: Path, path: str, offset: int) -> None:
     """Turn over one byte of a file on a raw ext4 image, in place: same size, same times, other content."""
-    blocks = run("debugfs", "-R", f"bmap {path} {offset // 4096}", image).decode().split()
-    flip_byte(image, int(blocks[-1]) * 4096 + offset % 4096)
+    flip_byte(image, ext4_place(image, path, offset))
 
 
 def vfat_read(image: Path, path: str) -> bytes:
     """Return what a file on a raw vfat image holds."""
     return run("mcopy", "-i", image, f"::{path}", "-")
+
+
+def ext4_replay(image: Path) -> None:
+    """Bring up to date what a power cut left of a raw ext4 image, as mounting it does."""
+    run("debugfs", "-w", "-R", "journal_run", image)
 
 
 def ext4_fill(image: Path, leave_mib: int = 0) -> None:

@@ -6,6 +6,7 @@ Nothing here starts a process or touches a file: `argv` is a pure function of it
 from __future__ import annotations
 
 import base64
+import errno
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,7 +32,10 @@ class Nic(StrEnum):
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk or a dongle. `name` is its QEMU id: hot-unplug it by that."""
+    """A disk or a dongle. `name` is its QEMU id: hot-unplug it by that.
+
+    `bad` are places, in bytes, whose sectors cannot be read; for those that are in at power-on.
+    """
 
     name: str
     image: Path
@@ -40,6 +44,7 @@ class Disk:
     format: str = "raw"
     read_only: bool = False
     removable: bool = False
+    bad: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,12 +177,24 @@ def plug_arguments(disk: Disk) -> tuple[dict[str, object], dict[str, object]]:
 
 def _drive(disk: Disk) -> list[str]:
     # Without host flushes: a power cut here is the end of QEMU, and what QEMU wrote stays in the page cache.
-    options = f"if=none,id=drive-{disk.name},file={disk.image},format={disk.format},cache=unsafe"
+    options = f"if=none,id=drive-{disk.name},{_image(disk)},cache=unsafe"
     if disk.read_only:
         options += ",readonly=on"
     else:
         options += ",discard=unmap,detect-zeroes=unmap"
     return ["-drive", options]
+
+
+def _image(disk: Disk) -> str:
+    if not disk.bad:
+        return f"file={disk.image},format={disk.format}"
+    rules = "".join(
+        f",file.inject-error.{n}.event=none,file.inject-error.{n}.iotype=read"
+        f",file.inject-error.{n}.sector={place // 512},file.inject-error.{n}.errno={errno.EIO}"
+        for n, place in enumerate(disk.bad)
+    )
+    image = f"file.image.driver=file,file.image.filename={disk.image}"
+    return f"driver={disk.format},file.driver=blkdebug,{image}{rules}"
 
 
 def _disk(disk: Disk, number: int = 0, boot_index: int | None = None) -> list[str]:

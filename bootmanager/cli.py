@@ -19,12 +19,15 @@ from bootmanager.view import ConsoleView
 from host.blivet_storage import BlivetStorage
 from host.commands import Commands, format_option
 from host.console import Console
-from host.events import Events, LineFile
+from host.events import Events, LineFile, Sink
 from host.options import Options, load_options
 from host.ports import STATE_FOLDER, Host
 from host.report import ServerSink
 from host.run import Runner
 from hwdetect.inventory import describe, detect
+from steps.base import Step
+from steps.verify_images import VerifyImages
+from steps.write_disk_image import WriteDiskImage
 from wire.errors import BootError, InternalError
 from wire.structure import unstructure
 
@@ -103,6 +106,40 @@ def plan(state: str, form: str) -> None:
     _show(plan_text(previews), plan_data(previews), form)
 
 
+@main.group()
+def image() -> None:
+    """Images of whole disks, for technicians in debug mode. DISK is a serial number or WWN."""
+
+
+@image.command("plan")
+@click.argument("name")
+@click.argument("disk")
+@format_option
+def image_plan(name: str, disk: str, form: str) -> None:
+    """Say what writing the image NAME onto DISK would destroy, and change nothing."""
+    steps = _image_steps(name, disk)
+    engine = Engine(_quiet_host())
+    engine.execute(steps[:-1])
+    previews = engine.preview(steps[-1:])
+    _show(plan_text(previews), plan_data(previews), form)
+    if previews[-1].blocked:
+        raise click.exceptions.Exit(1)
+
+
+@image.command("write")
+@click.argument("name")
+@click.argument("disk")
+def image_write(name: str, disk: str) -> None:
+    """Make DISK equal to the image NAME, whatever it held, and read it back."""
+    shown = Console([Path("/proc/self/fd/1")])
+    Engine(_quiet_host(ConsoleView(shown))).execute(_image_steps(name, disk))
+
+
+def _image_steps(name: str, disk: str) -> tuple[Step, ...]:
+    """Return what comes before, so that node, server and signed images are known, and the writing itself."""
+    return (*steps_for(State.AUTO), VerifyImages(), WriteDiskImage(name, disk))
+
+
 @main.command()
 @format_option
 def inventory(form: str) -> None:
@@ -117,8 +154,8 @@ def retry() -> None:
     Runner()(["systemctl", "kill", "--kill-whom=main", "--signal=SIGUSR1", UNIT])
 
 
-def _quiet_host() -> Host:
-    return Host(Runner(), BlivetStorage(), Events(PROGRAM), Console([]), load_options())
+def _quiet_host(*sinks: Sink) -> Host:
+    return Host(Runner(), BlivetStorage(), Events(PROGRAM, sinks), Console([]), load_options())
 
 
 def _show(text: str, data: object, form: str) -> None:

@@ -139,7 +139,7 @@ class BlivetStorage:
 
     def _make(self, layout: Layout) -> None:
         for disk in layout.disks:
-            disks.refuse_in_use(disk)
+            disks.refuse_in_use(disk.path)
         # blivet takes seconds to load, which pass while the commands below run.
         with ThreadPoolExecutor(1) as pool:
             loading = pool.submit(_load_blivet)
@@ -153,7 +153,7 @@ class BlivetStorage:
         if Path(root).exists():
             disks.zero_start(root)
         for disk in layout.disks:
-            disks.release(self._run, disk)
+            disks.release(self._run, disk.path)
         for disk in layout.disks:
             disks.claim_and_empty(self._run, disk)
         for disk in layout.disks:

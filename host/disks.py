@@ -92,22 +92,22 @@ def disk_of(node: str) -> str:
     return f"/dev/{whole.name.replace('!', '/')}"
 
 
-def refuse_in_use(disk: LayoutDisk) -> None:
-    """Make sure that nothing on the disk, or on what stands on it, is in use; reads nothing but that.
+def refuse_in_use(disk: str) -> None:
+    """Make sure that nothing on the disk (its node), or on what stands on it, is in use; reads nothing else.
 
     Raises DiskBusy.
     """
-    for leaf in _leaves(SYS_BLOCK / Path(disk.path).name):
+    for leaf in _leaves(SYS_BLOCK / Path(disk).name):
         with _exclusive(f"/dev/{leaf.name.replace('!', '/')}", os.O_RDONLY):
             pass
 
 
-def release(run: Runner, disk: LayoutDisk) -> None:
-    """Take down what the kernel has put together on top of a disk: volumes, mappings, arrays.
+def release(run: Runner, disk: str) -> None:
+    """Take down what the kernel has put together on top of a disk (its node): volumes, mappings, arrays.
 
     Writes nothing. Raises CommandFailed where something is in use.
     """
-    place = SYS_BLOCK / Path(disk.path).name
+    place = SYS_BLOCK / Path(disk).name
     for part in (*_partitions(place), place):
         _release_holders(run, part)
 

@@ -139,6 +139,14 @@ def choose(
     return Choice(layout, tuple(refused))
 
 
+def named_disk(name: str, needed_mib: int, inventory: Inventory, media: Media) -> Disk:
+    """Return the disk of that serial number or WWN, whatever is on it, if it may be written.
+
+    Raises DiskNotFound, DisksAmbiguous, DiskRefused, DiskTooSmall.
+    """
+    return _Chooser(inventory, media, needed_mib).named(name, needed_mib)
+
+
 def needs_confirmation(layout: Layout, inventory: Inventory) -> tuple[Disk, ...]:
     """Return the disks that would be written though they hold something which this run did not make."""
     ours = {disk.path for disk in layout.disks if disk.claimed_by_this_run}

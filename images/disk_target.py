@@ -154,13 +154,25 @@ class DiskTarget:
 
 
 @contextmanager
+def looked_at(path: Path, disk_bytes: int) -> Iterator[DiskTarget]:
+    """Open a block device or a file for read() alone, whoever uses it. Raises DiskWriteFailed."""
+    with _blamed(path):
+        handle = _open(path, os.O_RDONLY, in_use=0)
+    try:
+        yield DiskTarget(path, handle, handle, disk_bytes)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def opened(path: Path, disk_bytes: int) -> Iterator[DiskTarget]:
     """Open a block device that nothing uses, or a file.
 
     Raises DiskBusy, TargetTooSmall, DiskWriteFailed.
     """
     with _blamed(path):
-        handle = _open(path)
+        # Exclusively: the kernel refuses it for a disk that is mounted or that anything stands on.
+        handle = _open(path, os.O_RDWR, in_use=os.O_EXCL)
     try:
         if not stat.S_ISBLK(os.fstat(handle).st_mode):
             yield DiskTarget(path, handle, handle, disk_bytes)
@@ -187,12 +199,11 @@ def _blamed(path: Path) -> Iterator[None]:
         raise DiskWriteFailed(f"{path}: {error.strerror}") from None
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, mode: int, *, in_use: int) -> int:
     is_device = path.is_block_device()
-    # Exclusively: the kernel refuses it for a disk that is mounted or that anything stands on.
-    flags = os.O_EXCL if is_device else os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = in_use if is_device else os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags)
+        handle = os.open(path, mode | os.O_CLOEXEC | flags)
     except OSError as error:
         if is_device and error.errno == errno.EBUSY:
             raise DiskBusy(str(path)) from None

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from images import disk_index, zstd_frame
 from images.disk_index import SECTOR_BYTES, Range
-from images.disk_target import DiskTarget, opened
+from images.disk_target import DiskTarget, looked_at, opened
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack
 from wire.errors import VerificationError
 
@@ -39,6 +39,14 @@ class DiskDiffers(VerificationError):
     code = "disk-differs"
     title = "A disk does not hold what was written to it"
     hint = "A disk that forgets or changes what it is given is to be replaced; look at the kernel's messages."
+
+
+class NotADisk(VerificationError):
+    """A tree of files where the image of a whole disk is wanted."""
+
+    code = "not-a-disk"
+    title = "The image is a tree of files, not a whole disk"
+    hint = "Name an image of the right kind: bootserver image list."
 
 
 class Supply(Protocol):
@@ -85,7 +93,7 @@ def write_disk(manifest: Manifest, path: Path, supply: Supply, on_progress: Prog
 
     Of a larger disk the rest is freed as well, where the disk can do that, and else its last MiB is
     zeroed. A file becomes as long as the image. The kernel is not told to read the partition table again.
-    Where it raises, the disk is half written and does not boot. Raises TargetTooSmall, DiskBusy,
+    Where it raises, the disk is half written and does not boot. Raises NotADisk, TargetTooSmall, DiskBusy,
     DiskWriteFailed, MalformedManifest, and what the supply raises; nothing was changed where the disk is
     busy or too small or the first pack does not come.
     """
@@ -105,10 +113,10 @@ def verify_disk(manifest: Manifest, path: Path, supply: Supply, on_progress: Pro
     """Read the disk, from itself rather than from memory, and compare each byte with the image.
 
     The image is asked of the supply again, since a pack's hash is of what is compressed: from a warm
-    cache that is no transfer. Raises DiskDiffers, what write_disk() raises of the disk, and what the
-    supply raises.
+    cache that is no transfer. The disk may be in use. Raises DiskDiffers, NotADisk, DiskWriteFailed,
+    MalformedManifest, and what the supply raises.
     """
-    with opened(path, manifest.disk_bytes) as target, closing(_laid(manifest, supply)) as laid:
+    with looked_at(path, manifest.disk_bytes) as target, closing(_laid(manifest, supply)) as laid:
         target.forget()
         count = _counted(manifest, on_progress)
         room = _room(manifest)
@@ -126,7 +134,7 @@ def verify_disk(manifest: Manifest, path: Path, supply: Supply, on_progress: Pro
 
 def _laid(manifest: Manifest, supply: Supply) -> Generator[_Laid, None, None]:
     if manifest.kind is not ImageKind.DISK:
-        raise MalformedManifest(f"{manifest.name} is the image of a {manifest.kind}, not of a disk")
+        raise NotADisk(manifest.name)
     if manifest.disk_bytes % SECTOR_BYTES:
         raise MalformedManifest(f"{manifest.name}: {manifest.disk_bytes} bytes are not whole sectors")
     blobs = (blob for piece in manifest.pieces for blob in (piece.blob, *(pack.blob for pack in piece.packs)))

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import os
-import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
+from queue import SimpleQueue
 
 from host.files import read_regular
 from host.http import NotAtServer
@@ -39,8 +40,8 @@ _MIB = 1024 * 1024
 _TOLD_FILES = 256
 
 log = logging.getLogger(__name__)
-# Writes what it wants of a pack, which it is given compressed.
-Task = Callable[[bytes], None]
+# Writes what it wants of a pack, which it is given compressed, with room to unpack it in.
+Task = Callable[[bytes, memoryview], None]
 
 
 class NotATree(VerificationError):
@@ -110,8 +111,12 @@ class _Unpacking:
         self._writer = writer
         self._on_progress = on_progress
         self._rate = Rate(sum(blob.size for blob in plan.blobs))
-        # None waits: what is ahead is the supply's business, and compressed.
-        self._room = threading.Semaphore(_WRITERS)
+        # None waits: what is ahead is the supply's business, and compressed. The rooms are used again and
+        # again, because new memory is zeroed page by page by the kernel.
+        self._rooms: SimpleQueue[memoryview] = SimpleQueue()
+        largest = max((pack.data_bytes for pack in (*plan.manifest.packs, *plan.taken)), default=1)
+        for _ in range(_WRITERS):
+            self._rooms.put(memoryview(mmap.mmap(-1, largest)))
         self._wrong: list[Taken] = []
 
     def run(self, tree: OldTree | None) -> None:
@@ -121,8 +126,8 @@ class _Unpacking:
         ):
             writing = _Running()
             for pack, task in chain(self._own(), self._taken()):
-                self._room.acquire()
-                writing.add(pool.submit(self._released, task, next(contents)))
+                room = self._rooms.get()
+                writing.add(pool.submit(self._in_room, task, next(contents), room))
                 self._rate.add(pack.blob.size)
                 self._on_progress(self._rate.estimate().fraction, str(self._rate.estimate()))
             writing.wait()
@@ -149,18 +154,23 @@ class _Unpacking:
         for pack, taken in self._plan.taken.items():
             yield pack, partial(self._write_some, pack, taken)
 
-    def _released(self, task: Task, compressed: bytes) -> None:
+    def _in_room(self, task: Task, compressed: bytes, room: memoryview) -> None:
         try:
-            task(compressed)
+            task(compressed, room)
         finally:
-            self._room.release()
+            self._rooms.put(room)
 
-    def _write_all(self, pack: Pack, segments: Sequence[Segment], compressed: bytes) -> None:
-        self._writer.segments(segments, memoryview(zstd_frame.unpack(compressed, pack.data_bytes)))
+    def _write_all(
+        self, pack: Pack, segments: Sequence[Segment], compressed: bytes, room: memoryview
+    ) -> None:
+        data = room[: pack.data_bytes]
+        zstd_frame.unpack_into(compressed, data)
+        self._writer.segments(segments, data)
 
-    def _write_some(self, pack: Pack, taken: Sequence[Taken], compressed: bytes) -> None:
+    def _write_some(self, pack: Pack, taken: Sequence[Taken], compressed: bytes, room: memoryview) -> None:
+        data = room[: pack.data_bytes]
         try:
-            data = memoryview(zstd_frame.unpack(compressed, pack.data_bytes))
+            zstd_frame.unpack_into(compressed, data)
         except MalformedManifest as error:
             # Nobody signed this one; it is empty if it could not be had.
             log.info("pack %s is of no use: %s", pack.blob.sha256, error)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tests.bench.disk_image import disk_image_against_pipeline
 from tests.bench.growth import growth_results
 from tests.bench.install import install_against_script
+from tests.bench.lossy import lossy_line
 from tests.bench.manager import manager_results
 from tests.bench.network import fetch_50ms_100mbit
 from tests.bench.result import Result
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "growth": lambda: growth_results(BUILD),
     "manager": lambda: manager_results(BUILD),
     "network": lambda: [fetch_50ms_100mbit()],
+    "lossy": lambda: [lossy_line(artifacts(), accelerator(BUILD))],
     "installation": lambda: [install_against_script(artifacts(), accelerator(BUILD))],
 }
 

@@ -1,5 +1,6 @@
 """Whole-disk images with real qemu-img and real block devices: loop devices over files."""
 
+import os
 import random
 import subprocess
 from contextlib import contextmanager
@@ -204,3 +205,16 @@ def test_verification_asks_the_disk_and_not_the_kernels_memory(tmp_path, store, 
             change(backing, {2 * MIB - 100: b"flipped"})
             with pytest.raises(DiskDiffers, match="1048576"):
                 verify_disk(made, device, FromStore(store))
+
+
+def test_a_disk_that_others_use_can_be_compared_and_is_not_written(tmp_path, raw, store, made):
+    with loop(sparse(tmp_path / "backing", LARGER)) as device:
+        write_disk(made, device, FromStore(store))
+        # As the kernel claims it for what is mounted from it, or stands on it.
+        claimed = os.open(device, os.O_RDONLY | os.O_EXCL)
+        try:
+            verify_disk(made, device, FromStore(store))
+            with pytest.raises(DiskBusy):
+                write_disk(made, device, FromStore(store))
+        finally:
+            os.close(claimed)

@@ -62,11 +62,11 @@ def test_a_disk_in_use_is_not_written(node, tmp_path):
         with pytest.raises(DiskBusy, match=node):
             zero_start(node)
         with pytest.raises(DiskBusy, match=node):
-            refuse_in_use(plan.system)
+            refuse_in_use(plan.system.path)
     finally:
         command("umount", folder)
     assert "ext4" in command("blkid", "-p", node)
-    refuse_in_use(plan.system)
+    refuse_in_use(plan.system.path)
 
 
 def test_a_claim_is_renewed_and_the_partitions_stay(node):

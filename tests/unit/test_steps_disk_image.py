@@ -1,0 +1,159 @@
+"""A technician writes the image of a whole disk: what is said before, what is refused, what is kept."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from host.console import Console
+from host.events import Events
+from host.options import Options
+from host.ports import Host
+from host.run import Runner
+from hwdetect.content import MIB, DiskState
+from hwdetect.disks import DiskNotFound, DiskRefused, DiskTooSmall
+from hwdetect.inventory import Firmware, Inventory, Machine
+from hwdetect.media import Dongle, Media
+from images.cache import Cache
+from images.disk_make import make_disk_image
+from images.disk_write import NotADisk
+from images.manifest import SignedImage
+from images.store import BlobStore
+from images.trust import SignedImages
+from images.trust_errors import ImageNotSigned
+from steps import write_disk_image as module
+from steps.base import Context, Facts, Keeps
+from steps.write_disk_image import WriteDiskImage
+from tests.disk_images import sparse
+from tests.unit.image_trees import manifest_of
+from tests.unit.made_disks import BLANK
+from tests.unit.signed_site import KEY
+from wire.messages import ImageRef, NodeDetails, TargetState
+from wire.nodeconf import NetworkSettings, NodeConfiguration
+
+DISK_BYTES = 4 * MIB
+
+
+class Bench:
+    """A machine with one disk, a file, and a server that has the image of another disk."""
+
+    def __init__(self, folder, monkeypatch):
+        self.disk = sparse(folder / "vda", 5 * MIB, {0: b"old", 3 * MIB: b"precious"})
+        self.before = self.disk.read_bytes()
+        self.image = sparse(folder / "image", DISK_BYTES, {0: b"boot", 2 * MIB: b"root" * 1000})
+        self.store = BlobStore(folder / "store")
+        self.dongle = folder / "dongle"
+        self.dongle.mkdir()
+        self.told, self.taken_down = [], []
+        self.base = manifest_of("base", b"1")
+        self.store.put(self.base.to_bytes())
+        made = make_disk_image("appliance", self.image, self.store, Runner())
+        self.signed = {each.name: SignedImage(each.name, each.digest, None) for each in (made, self.base)}
+        monkeypatch.setattr(module, "source_of", lambda *_: self)
+        monkeypatch.setattr(module, "refuse_in_use", self.taken_down.append)
+        monkeypatch.setattr(module, "release", lambda run, disk: self.taken_down.append(disk))
+
+    def get(self, digest, limit, halt):
+        assert self.store.path(digest).stat().st_size <= limit
+        return self.store.get(digest)
+
+    def context(self, media=None, **more):
+        usual = {"serial": "S-1", "size_bytes": 5 * MIB}
+        usual |= {"state": DiskState.FOREIGN, "content": ("ext4 precious",)}
+        disk = replace(BLANK, path=str(self.disk), **(usual | more))
+        events = Events("test", (lambda event: self.told.append((event.event, event.data)),))
+        facts = (
+            NodeConfiguration(1, KEY, "http://server", NetworkSettings()),
+            NodeDetails(1, "n", TargetState.DBG, "r", 1, ImageRef("base", self.base.digest)),
+            Cache(self.dongle, events),
+            SignedImages(self.signed),
+            Inventory(Machine("", "", ""), Firmware.BIOS, 1, 1, (disk,), (), ()),
+            media or Media(),
+        )
+        return Context(Host(None, None, events, Console([]), Options()), Facts(facts))
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    return Bench(tmp_path, monkeypatch)
+
+
+def test_the_plan_says_what_is_destroyed_and_changes_nothing(bench):
+    seen = WriteDiskImage("appliance", "s-1").observe(bench.context())
+    assert not seen.holds
+    assert [(change.keeps, change.target) for change in seen.changes] == [
+        (Keeps.DESTROY, str(bench.disk)),
+        (Keeps.CREATE, str(bench.disk)),
+    ]
+    assert "ext4 precious" in seen.changes[0].text
+    blank = bench.context(state=DiskState.BLANK, content=())
+    seen = WriteDiskImage("appliance", "S-1").observe(blank)
+    assert [change.keeps for change in seen.changes] == [Keeps.CREATE]
+    assert bench.disk.read_bytes() == bench.before
+    assert bench.taken_down == []
+
+
+def test_what_was_written_is_read_back(bench):
+    step, context = WriteDiskImage("appliance", "S-1"), bench.context()
+    step.run(context)
+    assert bench.disk.read_bytes() == bench.image.read_bytes()
+    assert bench.taken_down == [str(bench.disk)] * 2
+    assert step.observe(context).holds
+    (moved,) = (data for name, data in bench.told if name == "transfer")
+    assert moved["image"] == "appliance"
+    assert moved["network_bytes"] > 0
+    with bench.disk.open("r+b") as disk:
+        disk.seek(DISK_BYTES - 1)
+        disk.write(b"!")
+    assert not step.observe(context).holds
+
+
+REFUSED = {
+    "the boot medium": (DiskRefused, {"roles": ("boot medium",)}),
+    "mounted": (DiskRefused, {"roles": ("mounted at /mnt",)}),
+    "write-protected": (DiskRefused, {"read_only": True}),
+    "unreadable": (DiskRefused, {"state": DiskState.UNREADABLE}),
+    "another one": (DiskNotFound, {"serial": "S-2"}),
+    "too small": (DiskTooSmall, {"size_bytes": DISK_BYTES - 512}),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_disk_that_is_refused_is_not_touched(bench, name):
+    error, more = REFUSED[name]
+    step, context = WriteDiskImage("appliance", "S-1"), bench.context(**more)
+    for act in (step.observe, step.run):
+        with pytest.raises(error):
+            act(context)
+    assert bench.disk.read_bytes() == bench.before
+    assert bench.taken_down == []
+
+
+def test_the_dongle_is_not_written_though_it_is_named(bench):
+    media = Media(dongle=Dongle(f"{bench.disk}1", str(bench.disk), "ext4", MIB))
+    with pytest.raises(DiskRefused, match="cache dongle"):
+        WriteDiskImage("appliance", "S-1").run(bench.context(media))
+    assert bench.disk.read_bytes() == bench.before
+
+
+@pytest.mark.parametrize(("name", "error"), [("base", NotADisk), ("nobody", ImageNotSigned)])
+def test_only_a_signed_image_of_a_disk_is_written(bench, name, error):
+    with pytest.raises(error):
+        WriteDiskImage(name, "S-1").run(bench.context())
+    assert bench.disk.read_bytes() == bench.before
+
+
+def test_the_dongle_keeps_what_the_node_is_installed_from(bench):
+    """Though both parts of the image do not fit beside it, and it was of no use for longest."""
+    dice = random.Random(1)
+    parts = {offset: dice.randbytes(700 * 1024) for offset in (0, 32 * MIB)}
+    large = make_disk_image("large", sparse(bench.image, 33 * MIB, parts), bench.store, Runner())
+    bench.signed["large"] = SignedImage("large", large.digest, None)
+    context = bench.context(size_bytes=33 * MIB)
+    details = replace(context.facts[NodeDetails], cache_budget_mib=1)
+    cache = context.facts[Cache]
+    (blob,) = bench.base.blobs
+    cache.put(blob.sha256, b"1", ())
+    WriteDiskImage("large", "S-1").run(Context(context.host, context.facts.plus(details)))
+    assert cache.has(blob)
+    assert [cache.has(pack.blob) for pack in large.packs].count(True) == 1

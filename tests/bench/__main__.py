@@ -10,6 +10,7 @@ from tests.bench.disk_image import disk_image_against_pipeline
 from tests.bench.growth import growth_results
 from tests.bench.install import install_against_script
 from tests.bench.manager import manager_results
+from tests.bench.neighbours import ten_neighbours
 from tests.bench.network import fetch_50ms_100mbit
 from tests.bench.result import Result
 from tests.bench.trees import tree_results
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "growth": lambda: growth_results(BUILD),
     "manager": lambda: manager_results(BUILD),
     "network": lambda: [fetch_50ms_100mbit()],
+    "neighbours": lambda: [ten_neighbours(artifacts().base, BUILD)],
     "installation": lambda: [install_against_script(artifacts(), accelerator(BUILD))],
 }
 

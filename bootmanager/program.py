@@ -16,6 +16,7 @@ from host.ports import Host
 from host.report import ServerSink
 from host.server import ServerClient
 from hwdetect.inventory import Inventory, describe
+from images.neighbours import Neighbours
 from steps.base import Facts, Step
 from wire.errors import BootError, TransientError, TrustError
 from wire.messages import NodeDetails, RunLevel
@@ -61,6 +62,10 @@ class Program:
             )
             if was is not State.DBG:
                 self._machine.fire("fail", str(cause))
+        near = self._engine.facts.get(Neighbours)
+        if near is not None:
+            # Their memory and their port are not for debug mode; the next try begins anew.
+            near.close()
         self._report_run_level(RunLevel.SAFEBOOT if cause is None else RunLevel.FAILBOOT)
         reason = self._debug.stay(cause, was)
         # The next try starts from nothing: what was true before may be why it failed.

@@ -48,7 +48,9 @@ class ConsoleView:
                 return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
             case "transfer":
                 fetched, kept = data["network_bytes"] / 2**20, data["cache_bytes"] / 2**20
-                return f"image {data['image']}: {fetched:.1f} MiB over the network, {kept:.1f} MiB cached"
+                near = data["neighbour_bytes"] / 2**20
+                came = f"{fetched:.1f} MiB over the network, {near:.1f} MiB from neighbours"
+                return f"image {data['image']}: {came}, {kept:.1f} MiB cached"
         return ""
 
     def _progress(self, step: str, fraction: float | None, detail: str) -> str:

@@ -131,6 +131,7 @@ class Calls:
                     raise NotAuthentic("the key was rotated meanwhile")
                 node.contacted = time.time()
                 node.address = auth.node_ip or peer
+                node.peer = peer
                 return {"value": self._call(method, params, session, node)}
         except Faulty as error:
             code, text = error.code, error.text

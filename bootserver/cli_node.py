@@ -39,6 +39,7 @@ def node() -> None:
 @click.option("--image", "images", multiple=True, metavar="NAME", help="Images to have at hand.")
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Asked for images first.")
 @click.option("--bandwidth", "bandwidth_kib", metavar="KIB", help="A bound for images, KiB per second.")
+@click.option("--no-neighbours", is_flag=True, help="It gives no other node packs, and takes from none.")
 @click.option("--ssh-key", "ssh_keys", multiple=True, type=_FILE, help="Public keys for root, also in dbg.")
 @format_option
 def add(
@@ -47,6 +48,7 @@ def add(
     base_image: str,
     images: tuple[str, ...],
     mirrors: tuple[str, ...],
+    no_neighbours: bool,
     ssh_keys: tuple[Path, ...],
     form: str,
     **fields: str | None,
@@ -59,6 +61,7 @@ def add(
         added.ssh_keys = keys
         lists = {"images": ",".join(images), "mirrors": ",".join(mirrors)}
         chosen = {**fields, "base_image": base_image, **lists}
+        chosen["neighbours"] = "off" if no_neighbours else "on"
         for field, text in chosen.items():
             if text is not None:
                 policy.set_field(added, field, text)

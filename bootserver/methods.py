@@ -11,11 +11,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bootserver import events, nodes, slices
+from bootserver import events, neighbours, nodes, slices
 from bootserver.status import Status, fold
 from bootserver.tables import Node
 from wire.messages import RunLevel, TargetState
-from wire.structure import structure, unstructure
+from wire.neighbours import METHOD as MEET
+from wire.neighbours import Offer
+from wire.structure import MalformedMessage, structure, unstructure
 
 EVENTS_PER_CALL = 1000
 EVENT_BYTES = 16 * 1024
@@ -148,6 +150,16 @@ def get_slivers(session: Session, node: Node, options: object = None) -> object:
     return json.dumps(found, separators=(",", ":")) if as_text else found
 
 
+def meet_neighbours(session: Session, node: Node, offer: object) -> object:
+    """BootMeetNeighbours({port, images}): the node gives what it has of these; returns who near it does."""
+    if not node.neighbours:
+        raise Faulty(FaultCode.PERMISSION, "neighbours are switched off for this node")
+    try:
+        return unstructure(neighbours.meet(session, node, structure(_struct(offer), Offer)))
+    except (ValueError, MalformedMessage) as error:
+        raise Faulty(FaultCode.ARGUMENT, f"neighbours: {error}") from None
+
+
 def _struct(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Faulty(FaultCode.ARGUMENT, "a struct wanted")
@@ -170,5 +182,6 @@ METHODS = {
     "BootUpdateNode": Method(update_node, 1, 1),
     "BootReportEvents": Method(report_events, 1, 1),
     "ReportRunlevel": Method(report_run_level, 1, 1),
+    MEET: Method(meet_neighbours, 1, 1),
     "GetSlivers": Method(get_slivers, 0, 1),
 }

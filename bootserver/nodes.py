@@ -132,6 +132,7 @@ def details(session: Session, node: Node) -> NodeDetails:
         mirrors=tuple(node.mirrors),
         bandwidth_kib=node.bandwidth_kib,
         clean=node.clean,
+        neighbours=node.neighbours,
     )
 
 

@@ -70,6 +70,12 @@ def _mirrors(text: str) -> list[str]:
     return mirrors
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("on or off wanted")
+    return text == "on"
+
+
 def _data_disks(text: str) -> str:
     if not text:
         raise ValueError("auto, none, or serial numbers separated by commas wanted")
@@ -88,6 +94,7 @@ FIELDS: dict[str, Callable[[str], object]] = {
     "cache_budget_mib": _number,
     "mirrors": _mirrors,
     "bandwidth_kib": _number_or_none,
+    "neighbours": _switch,
     "base_image": _image,
     "images": _images,
 }

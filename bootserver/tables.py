@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 4
+SCHEMA = 5
 
 
 class Base(DeclarativeBase):
@@ -64,6 +64,7 @@ class Node(Base):
     cache_budget_mib: Mapped[int] = mapped_column(default=NodeDetails.cache_budget_mib)
     mirrors: Mapped[list[str]] = mapped_column(default=list)
     bandwidth_kib: Mapped[int] = mapped_column(default=NodeDetails.bandwidth_kib)
+    neighbours: Mapped[bool] = mapped_column(default=NodeDetails.neighbours)
     base_image: Mapped[str] = mapped_column(String(64))
     images: Mapped[list[str]] = mapped_column(default=list)
     ssh_keys: Mapped[list[str]] = mapped_column(default=list)
@@ -71,6 +72,8 @@ class Node(Base):
     # What was seen.
     contacted: Mapped[float] = mapped_column(default=0.0)
     address: Mapped[str] = mapped_column(default="")
+    # Where its last call came from, which is a translator's address where there is one between.
+    peer: Mapped[str] = mapped_column(default="")
     # Where the key was used at once, and when that was last told; "" as long as all is well.
     shared_key: Mapped[str] = mapped_column(default="")
     shared_key_at: Mapped[float] = mapped_column(default=0.0)
@@ -110,6 +113,22 @@ class Event(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     received: Mapped[float]
     data: Mapped[dict[str, Any]]
+
+
+class Giver(Base):
+    """Where a node gives blobs to its neighbours, of which images, and when it last said so.
+
+    `lan` is what it has in common with who is near, see bootserver.neighbours.
+    """
+
+    __tablename__ = "givers"
+
+    node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
+    address: Mapped[str] = mapped_column(String(64))
+    port: Mapped[int]
+    lan: Mapped[str] = mapped_column(String(160), index=True)
+    images: Mapped[list[str]] = mapped_column(default=list)
+    seen: Mapped[float]
 
 
 class Image(Base):

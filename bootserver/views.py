@@ -58,6 +58,7 @@ def node_whole(node: Node) -> dict[str, Any]:
         "mirrors": node.mirrors,
         "bandwidth_kib": node.bandwidth_kib,
         "clean": node.clean,
+        "neighbours": node.neighbours,
         "kernel_arguments": node.kernel_arguments,
         "base_image": node.base_image,
         "images": node.images,

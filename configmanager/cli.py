@@ -235,7 +235,7 @@ def _manager(events: Events, sink: ServerSink, watch: Watch | None = None) -> Ma
         events.add_sink(LineFile(Path(options.events)))
     events.tell("program.started", hostname=left.hostname)
     runner = Runner()
-    images = Images(runner, events)
+    images = Images(runner, events, shares=options.neighbours == "on")
     backends = plugins.load(Node(runner, events, images.unpack))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)), watch)
     records = Records()

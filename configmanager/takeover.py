@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from configmanager.records import WrongNode
@@ -23,8 +24,10 @@ from images.cache import Cache
 from images.documents import Documents
 from images.fetch import Supply
 from images.manifest import SignedImage
+from images.neighbours import Neighbours, meeting
 from images.plan import OldTree
 from images.relatives import relatives_of
+from images.shelf import Shelf, room
 from images.source import source_of
 from images.trust import ImageTrust, SignedImages
 from images.unpack import install
@@ -68,6 +71,8 @@ class Link:
 
     client: ServerClient
     configuration: NodeConfiguration
+    # This node's own, as the server knows it.
+    address: str
     root: TrustedRoot = field(default=TrustedRoot(b""), repr=False)
 
 
@@ -89,8 +94,9 @@ def connect(run: Runner, events: Events, expected: Handoff) -> Link:
     configuration = configuration_of(candidates)
     if configuration.node_id != expected.node_id:
         raise WrongNode(f"the key medium is node {configuration.node_id}'s, this is node {expected.node_id}")
-    client = client_for(configuration, _wait_for_address(run))
-    return Link(client, configuration, trusted_root_of(candidates))
+    address = _wait_for_address(run)
+    client = client_for(configuration, address)
+    return Link(client, configuration, address, trusted_root_of(candidates))
 
 
 def _candidates(run: Runner, events: Events) -> tuple[Candidate, ...]:
@@ -118,12 +124,16 @@ def _wait_for_address(run: Runner) -> str:
 
 
 class Images:
-    """Unpacks images for the backends: from the dongle where it has them, else from the server.
+    """Unpacks images for the backends: from the dongle where it has them, else from neighbours or the server.
 
+    With `shares` off nothing is taken from neighbours, and nothing given to them meanwhile.
     The dongle is mounted only meanwhile: images are seldom needed, and a dongle may be pulled out.
     """
 
-    def __init__(self, run: Runner, events: Events, folder: Path = CACHE_FOLDER) -> None:
+    def __init__(
+        self, run: Runner, events: Events, folder: Path = CACHE_FOLDER, *, shares: bool = True
+    ) -> None:
+        self._shares = shares
         self._run = run
         self._events = events
         self._folder = folder
@@ -162,9 +172,15 @@ class Images:
             relatives = relatives_of(image.name, image.sha256, http, documents)
             alike = (image.sha256, *(relative.old for relative in relatives))
             tree = next((tree for digest in alike for tree in trees if tree.digest == digest), None)
-            moved = install(image, target, source_of(configuration), cache, relatives=relatives, tree=tree)
+            source = source_of(configuration)
+            with self._neighbours(cache, image) as near:
+                moved = install(image, target, source, cache, relatives=relatives, tree=tree, near=near)
         self._events.tell(
-            "transfer", image=ref.name, network_bytes=moved.network_bytes, cache_bytes=moved.cache_bytes
+            "transfer",
+            image=ref.name,
+            network_bytes=moved.network_bytes,
+            cache_bytes=moved.cache_bytes,
+            neighbour_bytes=moved.neighbour_bytes,
         )
 
     def compare(self, image: SignedImage, tree: Path) -> Iterator[Deviation]:
@@ -190,6 +206,20 @@ class Images:
             return trust.refresh(http, self.link.client.server_now())
         except ServerUnreachable:
             return trust.recall()
+
+    @contextmanager
+    def _neighbours(self, cache: Cache, image: SignedImage) -> Iterator[Neighbours | None]:
+        """Share an image while it is brought; whether this node may is said by the server."""
+        if self.link is None or not self._shares:
+            yield None
+            return
+        client, address = self.link.client, self.link.address
+        shelf = Shelf(cache, room())
+        near = Neighbours(address, shelf, partial(meeting, client), [image.sha256], self._events)
+        try:
+            yield near if near.start() else None
+        finally:
+            near.close()
 
     @contextmanager
     def _cache(self) -> Iterator[Cache]:

@@ -12,11 +12,18 @@ EVERY_SECONDS = 0.5
 
 def in_use(meminfo: Path = MEMINFO) -> int:
     """Return total minus available memory, in bytes; what lies in RAM disks counts as used."""
-    values = {}
-    for line in meminfo.read_text().splitlines():
-        name, _, rest = line.partition(":")
-        values[name] = int(rest.split()[0]) * 1024
+    values = _values(meminfo)
     return values["MemTotal"] - values["MemAvailable"]
+
+
+def available(meminfo: Path = MEMINFO) -> int:
+    """Return the bytes of memory that programs may still take without anything being moved out."""
+    return _values(meminfo)["MemAvailable"]
+
+
+def _values(meminfo: Path) -> dict[str, int]:
+    lines = (line.partition(":") for line in meminfo.read_text().splitlines())
+    return {name: int(rest.split()[0]) * 1024 for name, _, rest in lines}
 
 
 class PeakMemory:

@@ -34,16 +34,19 @@ class Options:
     state: target state, or "auto" to ask the server.
     events: a file or device that JSON event lines are also written to, "" for none.
     chain: "kexec", or "reboot" to boot the disk through the firmware.
+    neighbours: "on", or "off" to give no image to other nodes and take none from them.
     """
 
     state: str = "auto"
     events: str = ""
     chain: str = "kexec"
+    neighbours: str = "on"
 
 
 _ALLOWED = {
     "state": ("auto", "new", "inst", "rins", "boot", "dbg"),
     "chain": ("kexec", "reboot"),
+    "neighbours": ("on", "off"),
 }
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import count, islice
 from queue import SimpleQueue
+from typing import TypeVar
 
 from host.halt import Halt
 from images.manifest import Blob
@@ -14,27 +15,36 @@ from images.manifest import Blob
 
 @dataclass(frozen=True)
 class Got:
-    """A verified content, and the end of its way into the cache, if it goes there."""
+    """A blob with its verified content, and the end of its way into the cache, if it goes there."""
 
+    blob: Blob
     data: bytes
     stored: Future[None] | None = None
 
 
-Task = Callable[[Blob, Halt], Got]
+# What a task is told to get: a blob, or where it chooses one.
+Item = TypeVar("Item")
+Task = Callable[[Item, Halt], Got]
 
 
 def spread(
-    blobs: Iterable[Blob], task: Task, pool: ThreadPoolExecutor, halt: Halt, *, most: int, in_order: bool
+    items: Iterable[Item],
+    task: Task[Item],
+    pool: ThreadPoolExecutor,
+    halt: Halt,
+    *,
+    most: int,
+    in_order: bool,
 ) -> Generator[tuple[Blob, bytes], None, None]:
-    """Yield each blob with what its task got, in the order of `blobs` or as they come.
+    """Yield the blob that each task got, with its content, in the order of `items` or as they come.
 
     At most `most` contents are in memory: being got, waiting, in the consumer's hands, or on their way
-    into the cache. `blobs` is read as tasks are begun. The first task that fails gives `halt`, and its
+    into the cache. `items` is read as tasks are begun. The first task that fails gives `halt`, and its
     error is raised at once, whatever is ready in front of it. Leaving the generator gives `halt` too.
     """
-    asked = iter(blobs)
+    asked = iter(items)
     numbers = count()
-    under_way: dict[int, tuple[Blob, Future[Got]]] = {}
+    under_way: dict[int, Future[Got]] = {}
     ended: SimpleQueue[int] = SimpleQueue()
     ready: set[int] = set()
     storing: list[Future[None]] = []
@@ -44,10 +54,9 @@ def spread(
             storing = [stored for stored in storing if not stored.done() or stored.result() is not None]
             # One place is for the content that the consumer still has from the last time.
             room = most - 1 - len(under_way) - len(storing)
-            for blob in islice(asked, max(room, 0)):
+            for item in islice(asked, max(room, 0)):
                 number = next(numbers)
-                future = _begin(pool, task, blob, halt)
-                under_way[number] = (blob, future)
+                future = under_way[number] = _begin(pool, task, item, halt)
                 future.add_done_callback(_ending(number, ended, halt))
                 del future
             if not under_way and room > 0:
@@ -59,27 +68,25 @@ def spread(
             while not ended.empty() or (number not in ready if in_order else not ready):
                 now = ended.get()
                 # Raises what the task raised.
-                under_way[now][1].result()
+                under_way[now].result()
                 ready.add(now)
             if not in_order:
                 number = next(iter(ready))
             ready.remove(number)
-            blob, future = under_way.pop(number)
-            got = future.result()
-            del future
-            yield blob, got.data
+            got = under_way.pop(number).result()
+            yield got.blob, got.data
             if got.stored is not None:
                 storing.append(got.stored)
             del got
     finally:
         halt.set()
-        for _, future in under_way.values():
+        for future in under_way.values():
             future.cancel()
 
 
-def _begin(pool: ThreadPoolExecutor, task: Task, blob: Blob, halt: Halt) -> Future[Got]:
+def _begin(pool: ThreadPoolExecutor, task: Task[Item], item: Item, halt: Halt) -> Future[Got]:
     try:
-        return pool.submit(task, blob, halt)
+        return pool.submit(task, item, halt)
     except RuntimeError:
         # Its pool was shut down, in another thread than the consumer's.
         halt.check()

@@ -25,7 +25,8 @@ from images import index, zstd_frame
 from images.cache import Cache
 from images.fetch import Supply, Transfer, pins
 from images.index import Segment
-from images.manifest import ImageKind, MalformedManifest, Manifest, Pack, SignedImage
+from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, SignedImage
+from images.neighbours import Neighbours
 from images.plan import OldTree, Plan, Relative, Taken, make_plan
 from images.progress import Progress, silent
 from images.rate import Rate
@@ -60,18 +61,23 @@ def install(
     on_progress: Progress = silent,
     relatives: Sequence[Relative] = (),
     tree: OldTree | None = None,
+    near: Neighbours | None = None,
 ) -> Transfer:
     """Unpack a signed image into the empty folder `target`.
 
     Raises what unpack() raises, and MalformedManifest.
     """
-    manifest, transfer = load_manifest(signed, source, cache)
-    return transfer + unpack(manifest, target, source, cache, on_progress, relatives=relatives, tree=tree)
+    manifest, transfer = load_manifest(signed, source, cache, near)
+    return transfer + unpack(
+        manifest, target, source, cache, on_progress, relatives=relatives, tree=tree, near=near
+    )
 
 
-def load_manifest(signed: SignedImage, source: Source, cache: Cache) -> tuple[Manifest, Transfer]:
+def load_manifest(
+    signed: SignedImage, source: Source, cache: Cache, near: Neighbours | None = None
+) -> tuple[Manifest, Transfer]:
     """Return the image's manifest. Raises MalformedManifest, CorruptImage, NotAtServer, ServerUnreachable."""
-    with Supply(source, cache) as supply:
+    with Supply(source, cache, near=near) as supply:
         return supply.manifest(signed), supply.transfer
 
 
@@ -84,10 +90,11 @@ def unpack(
     keep: Collection[str] = (),
     relatives: Sequence[Relative] = (),
     tree: OldTree | None = None,
+    near: Neighbours | None = None,
 ) -> Transfer:
     """Make the image's tree in the empty folder `target`; `keep` as pins() gives.
 
-    What `relatives` or an older `tree` have of it already is not fetched.
+    What `relatives` or an older `tree` have of it already is not fetched, what is `near` not from afar.
     Nothing is synced. Where it raises, the tree is half made and has to be emptied (see tree.empty).
     Raises NotATree, TargetFull, CannotWrite, CorruptImage, MalformedManifest, NotAtServer, ServerUnreachable.
     """
@@ -95,7 +102,7 @@ def unpack(
         raise NotATree(manifest.name)
     _check_room(manifest, target)
     keep = pins([manifest]) | frozenset(keep)
-    with Supply(source, cache, keep) as supply, closing(TreeWriter(target)) as writer:
+    with Supply(source, cache, keep, near=near) as supply, closing(TreeWriter(target)) as writer:
         plan = make_plan(manifest, supply, cache, relatives, tree)
         _Unpacking(plan, supply, writer, on_progress).run(tree)
     # Leaving the with block waits for the dongle, so the figures are read after it.
@@ -122,14 +129,17 @@ class _Unpacking:
     def run(self, tree: OldTree | None) -> None:
         with (
             ThreadPoolExecutor(_WRITERS, "write") as pool,
-            closing(self._supply.ahead(self._plan.blobs, self._plan.others)) as contents,
+            closing(self._supply.as_they_come(self._plan.blobs, self._plan.others)) as contents,
         ):
-            writing = _Running()
-            for pack, task in chain(self._own(), self._taken()):
+            writing, tasks = _Running(), _Tasks(chain(self._own(), self._taken()))
+            for blob, content in contents:
                 room = self._rooms.get()
-                writing.add(pool.submit(self._in_room, task, next(contents), room))
-                self._rate.add(pack.blob.size)
+                writing.add(pool.submit(self._in_room, tasks.of(blob), content, room))
+                # The loop's variable would keep the content alive while the next one is waited for.
+                del content
+                self._rate.add(blob.size)
                 self._on_progress(self._rate.estimate().fraction, str(self._rate.estimate()))
+            tasks.end()
             writing.wait()
         if tree is not None:
             self._from_tree(tree)
@@ -213,6 +223,33 @@ class _Unpacking:
                 self._writer.segments([taken.segment], own)
 
 
+class _Tasks:
+    """What is to be done with each blob, read no further than to the one that came.
+
+    Blobs may come in another order, but only within a window (see images.swarm), so little waits here.
+    """
+
+    def __init__(self, unread: Iterator[tuple[Pack, Task]]) -> None:
+        self._unread = unread
+        self._waiting: dict[Blob, list[Task]] = {}
+
+    def of(self, blob: Blob) -> Task:
+        """Return what is to be done with a blob; as often as it is used. Raises what reading on raises."""
+        while blob not in self._waiting:
+            pack, task = next(self._unread)
+            self._waiting.setdefault(pack.blob, []).append(task)
+        same = self._waiting[blob]
+        task = same.pop()
+        if not same:
+            del self._waiting[blob]
+        return task
+
+    def end(self) -> None:
+        """Read what has no data behind the last pack. Raises as of()."""
+        for _ in self._unread:
+            raise RuntimeError("a pack did not come")
+
+
 class _Running:
     """Tasks under way; the first that fails is told as soon as somebody looks."""
 
@@ -238,6 +275,7 @@ def prefetch(
     on_progress: Progress = silent,
     keep: Collection[str] = (),
     relatives: Sequence[Relative] = (),
+    near: Neighbours | None = None,
 ) -> Transfer:
     """Bring what unpack() will need into the cache, for later; ends early where the cache takes no more.
 
@@ -245,7 +283,7 @@ def prefetch(
     Raises CorruptImage, MalformedManifest, NotAtServer, ServerUnreachable.
     """
     keep = pins([manifest]) | frozenset(keep)
-    with Supply(source, cache, keep) as supply:
+    with Supply(source, cache, keep, near=near) as supply:
         if supply.refused:
             return supply.transfer
         plan = make_plan(manifest, supply, cache, relatives)

@@ -30,6 +30,7 @@ from images.cache import Cache
 from images.documents import Documents
 from images.fetch import Transfer, pins
 from images.manifest import Manifest
+from images.neighbours import Neighbours
 from images.plan import OldTree, Relative
 from images.progress import Progress
 from images.relatives import relatives_of
@@ -82,7 +83,8 @@ class Unpack(Step):
         cache.budget_bytes = details.cache_budget_mib * _MIB
         source = source_of(context.facts[NodeConfiguration], details)
         signed = context.facts[SignedImages]
-        manifest, transfer = load_manifest(signed.vouch(details.base_image), source, cache)
+        near = context.facts.get(Neighbours)
+        manifest, transfer = load_manifest(signed.vouch(details.base_image), source, cache, near)
         later = _manifests(context, source, cache)
         keep = pins([manifest, *later])
         progress = _Shares(context.progress, manifest.size + sum(each.size for each in later))
@@ -92,7 +94,7 @@ class Unpack(Step):
             share = progress.next(manifest.size)
             try:
                 relatives = _relatives(context, manifest)
-                moved = prefetch(manifest, source, cache, share, keep, relatives)
+                moved = prefetch(manifest, source, cache, share, keep, relatives, near)
                 _tell(context, manifest.name, before + moved)
             except BootError as error:
                 _tell_failed(context, manifest.name, error)
@@ -133,6 +135,7 @@ class _Base:
                 self.keep,
                 _relatives(context, self.manifest),
                 _old_tree(root, former) if former is not None else None,
+                context.facts.get(Neighbours),
             )
             context.progress(None, "writing it out to the disk")
             run(["sync", "--file-system", root, root / "boot"], timeout=SYNC_SECONDS)
@@ -188,7 +191,8 @@ def _manifests(context: Context, source: Source, cache: Cache) -> dict[Manifest,
     found, signed = {}, context.facts[SignedImages]
     for ref in context.facts[NodeDetails].images if cache.stores else ():
         try:
-            manifest, transfer = load_manifest(signed.vouch(ref), source, cache)
+            near = context.facts.get(Neighbours)
+            manifest, transfer = load_manifest(signed.vouch(ref), source, cache, near)
         except BootError as error:
             _tell_failed(context, ref.name, error)
         else:
@@ -202,6 +206,7 @@ def _tell(context: Context, image: str, transfer: Transfer) -> None:
         image=image,
         network_bytes=transfer.network_bytes,
         cache_bytes=transfer.cache_bytes,
+        neighbour_bytes=transfer.neighbour_bytes,
     )
 
 

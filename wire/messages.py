@@ -84,7 +84,7 @@ class NodeDetails:
     `generation` grows with every change of the configuration. `mirrors` are base URLs of servers that
     have images too, asked before the server itself; `bandwidth_kib` bounds what is fetched of images, in
     KiB per second, 0 for no bound. `clean` wants the root file system made anew also in a reinstallation
-    that could take files from it.
+    that could take files from it. With `neighbours` nodes of one LAN give each other what they have.
     """
 
     node_id: int
@@ -103,6 +103,7 @@ class NodeDetails:
     mirrors: tuple[str, ...] = ()
     bandwidth_kib: int = 0
     clean: bool = False
+    neighbours: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a mirror or a bound, whoever says it. Raises ValueError."""

@@ -11,6 +11,7 @@ from tests.bench.growth import growth_results
 from tests.bench.install import install_against_script
 from tests.bench.lossy import lossy_line
 from tests.bench.manager import manager_results
+from tests.bench.neighbours import ten_neighbours
 from tests.bench.network import fetch_50ms_100mbit
 from tests.bench.result import Result
 from tests.bench.trees import tree_results
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "manager": lambda: manager_results(BUILD),
     "network": lambda: [fetch_50ms_100mbit()],
     "lossy": lambda: [lossy_line(artifacts(), accelerator(BUILD))],
+    "neighbours": lambda: [ten_neighbours(artifacts().base, BUILD)],
     "installation": lambda: [install_against_script(artifacts(), accelerator(BUILD))],
 }
 

@@ -28,6 +28,7 @@ from wire import nodeconf, xmlrpc
 from wire.canonical import canonical
 from wire.handoff import load_handoff
 from wire.messages import NodeDetails
+from wire.neighbours import Holdings, dump_holdings, load_holdings
 from wire.session import METHOD
 from wire.slivers import NodeSlivers, Sliver
 from wire.structure import MalformedMessage, structure, unstructure
@@ -97,6 +98,13 @@ def manifest(raw: bytes) -> None:
         assert parse(raw).to_bytes() == raw
     with suppress(MalformedMessage):
         load_handoff(raw.decode(errors="replace"))
+
+
+def holdings(raw: bytes) -> None:
+    """What a neighbour says that it has."""
+    with suppress(MalformedMessage):
+        found = load_holdings(raw)
+        assert load_holdings(dump_holdings(found)) == found
 
 
 def journal(raw: bytes) -> None:
@@ -218,6 +226,7 @@ def targets() -> dict[str, Target]:
         ),
         "slivers": Target(slivers, (_plain(_SLIVERS), _plain({**_SLIVERS, "slivers": [{"name": "c"}]}))),
         "manifest": Target(manifest, (_MANIFEST.to_bytes(),)),
+        "holdings": Target(holdings, (dump_holdings(Holdings(*(frozenset(name) for name in "abc"))),)),
         "journal": Target(journal, (b"\n".join(map(_plain, _JOURNAL)) + b"\n",)),
         "documents": Target(documents, (_document(),)),
         "cache_folder": Target(

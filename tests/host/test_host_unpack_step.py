@@ -50,7 +50,8 @@ def test_the_tree_is_whole_and_the_sliver_image_is_in_the_dongle(node, tmp_path)
         said = json.loads((root / unpacked.PATH).read_text())
     assert said == {"name": "base", "manifest": node.base.digest, "run_id": "run1"}
     size = node.base.size + len(node.base.to_bytes())
-    assert node.told("transfer")[0] == {"image": "base", "network_bytes": size, "cache_bytes": 0}
+    moved = {"network_bytes": size, "cache_bytes": 0, "neighbour_bytes": 0}
+    assert node.told("transfer")[0] == {"image": "base", **moved}
     assert all(node.cache.has(blob) for blob in node.others[0].blobs)
     known = [fraction for fraction in node.progress if fraction is not None]
     assert known == sorted(known)

@@ -18,6 +18,7 @@ from host.report import ServerSink
 from host.run import Runner
 from host.server import AuthenticationRefused, ServerClient
 from hwdetect.inventory import Inventory
+from images.neighbours import Neighbours
 from images.trust_errors import OfflineTooLong
 from steps.base import Effect, Step, holds
 from wire.messages import ImageRef, NodeDetails, TargetState
@@ -226,3 +227,12 @@ def test_metadata_that_are_too_old_end_in_debug_mode(monkeypatch):
     monkeypatch.setattr(module, "remembered", lambda facts, run: known("rins"))
     node.run()
     assert node.causes == [("offline-too-long", State.RINS)]
+
+
+def test_a_failure_ends_the_sharing_of_images(monkeypatch):
+    closed = []
+    monkeypatch.setattr(Neighbours, "close", lambda near: closed.append(near))
+    near = Neighbours.__new__(Neighbours)
+    node = make(monkeypatch, wanted="inst", failures=[(State.INST, NotInstalled("why"), (near,))])
+    node.run()
+    assert closed == [near]

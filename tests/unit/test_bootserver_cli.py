@@ -92,7 +92,7 @@ def test_a_node_with_all_its_options(server, key_file):
         ),
         *("--ssh-key", key_file, "--min-memory", "900", "--min-disk", "8000", "--kernel-arguments", "quiet"),
         *("--base-image", "other", "--image", "sliver", "--image", "more"),
-        *("--mirror", "http://near", "--mirror", "http://far:8080", "--bandwidth", "900"),
+        *("--mirror", "http://near", "--mirror", "http://far:8080", "--bandwidth", "900", "--no-neighbours"),
     )
     assert (added["name"], added["boot_state"], len(added["run_id"])) == ("node1.example.org", "inst", 32)
     shown = server.cli_json("node", "show", "node1.example.org")
@@ -103,6 +103,7 @@ def test_a_node_with_all_its_options(server, key_file):
     assert shown["kernel_arguments"] == "quiet"
     assert (shown["base_image"], shown["images"]) == ("other", ["sliver", "more"])
     assert (shown["mirrors"], shown["bandwidth_kib"]) == (["http://near", "http://far:8080"], 900)
+    assert shown["neighbours"] is False
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a_b", "a..b", "x" * 64, "a/b", "../a", "a b"])
@@ -134,6 +135,8 @@ def test_a_failed_add_leaves_no_node(server):
         ("mirrors=", "mirrors", []),
         ("bandwidth_kib=500", "bandwidth_kib", 500),
         ("bandwidth_kib=0", "bandwidth_kib", 0),
+        ("neighbours=off", "neighbours", False),
+        ("neighbours=on", "neighbours", True),
     ],
 )
 def test_fields_are_set(server, assignment, field, value):
@@ -160,7 +163,11 @@ def test_a_clean_reinstallation_is_asked_for_once(server):
         *("root_mib=0", "root_mib=x", "root_mib=99999999999"),
         *("data_disks=", "base_image=../x", "images=a,B!", "kernel_arguments=a\nb"),
         *("mirrors=ftp://m", "mirrors=http://u:p@m", "mirrors=http://m/?q", "mirrors=http://m, http://n"),
-        *("mirrors=" + ",".join(f"http://m{number}" for number in range(17)), "bandwidth_kib=-1"),
+        *(
+            "mirrors=" + ",".join(f"http://m{number}" for number in range(17)),
+            "bandwidth_kib=-1",
+            "neighbours=1",
+        ),
     ],
 )
 def test_what_cannot_be_set(server, assignment):

@@ -11,6 +11,7 @@ from host.events import Events
 from host.server import ServerClient
 from images.cache import Cache
 from images.fetch import Transfer
+from images.neighbours import Neighbours
 from images.plan import OldTree
 from images.trust_errors import ImageNotSigned, MetadataExpired, NothingKnownOffline
 from tests.unit.signed_site import KEY, NOW, Site
@@ -26,19 +27,21 @@ class Node(Site):
 
     def __init__(self, folder, monkeypatch):
         super().__init__(folder)
-        self.unpacked, self.told, self.trees = [], [], []
+        self.unpacked, self.told, self.trees, self.near = [], [], [], []
         self.events = Events("test", (lambda event: self.told.append((event.event, event.data.get("code"))),))
         self.ref = self.publish()
         self.images = Images(None, self.events)
         monkeypatch.setattr(self.images, "_cache", self.cache)
         monkeypatch.setattr(takeover, "http_of", lambda _: self.path)
         monkeypatch.setattr(takeover, "install", self.install)
+        monkeypatch.setattr(Neighbours, "start", lambda _: True)
 
     @contextmanager
     def cache(self):
         yield Cache(self.dongle, self.events)
 
-    def install(self, signed, *_, relatives, tree):
+    def install(self, signed, *_, relatives, tree, near):
+        self.near.append(near)
         self.trees.append(tree)
         self.unpacked.append(signed.sha256)
         return Transfer()
@@ -48,7 +51,7 @@ class Node(Site):
         client = ServerClient(None, 1, KEY)
         if at is not None:
             client.server_time, client.server_time_at = int(at), time.monotonic()
-        self.images.link = Link(client, CONFIGURATION, TrustedRoot(self.root))
+        self.images.link = Link(client, CONFIGURATION, "10.0.0.1", TrustedRoot(self.root))
 
 
 @pytest.fixture
@@ -112,3 +115,25 @@ def test_a_renewal_that_fails_is_told_and_stops_nothing(node, monkeypatch):
     monkeypatch.setattr(node.images, "_refresh_at", 0.0)
     node.images.refresh()
     assert ("metadata.refused", "server-unreachable") in node.told
+
+
+def test_an_image_is_shared_with_neighbours_while_it_is_brought(node, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(Neighbours, "close", lambda near: closed.append(near))
+    node.connect()
+    node.images.unpack(node.ref, tmp_path)
+    assert closed == node.near != [None]
+
+
+def test_switched_off_it_is_not(node, tmp_path, monkeypatch):
+    node.connect()
+    monkeypatch.setattr(node.images, "_shares", False)
+    node.images.unpack(node.ref, tmp_path)
+    assert node.near == [None]
+
+
+def test_a_node_that_cannot_listen_brings_it_all_the_same(node, tmp_path, monkeypatch):
+    monkeypatch.setattr(Neighbours, "start", lambda _: False)
+    node.connect()
+    node.images.unpack(node.ref, tmp_path)
+    assert node.near == [None]

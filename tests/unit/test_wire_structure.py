@@ -49,6 +49,7 @@ def test_newer_peers_may_say_more():
         ("mirrors", ["http://a/"]),
         ("mirrors", [f"http://m{number}" for number in range(17)]),
         ("bandwidth_kib", -1),
+        ("neighbours", "off"),
         ("bandwidth_kib", 1.5),
     ],
 )

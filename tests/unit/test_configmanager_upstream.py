@@ -83,7 +83,7 @@ class Scene:
 
     def _connect(self, *_: object) -> Link:
         self.connected += 1
-        return Link(self.client, self.configuration)  # type: ignore[arg-type]
+        return Link(self.client, self.configuration, "10.0.2.15")  # type: ignore[arg-type]
 
 
 @pytest.fixture

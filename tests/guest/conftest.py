@@ -20,6 +20,7 @@ from images.plan import OldTree
 from images.sources.archive import ArchiveSource
 from images.store import BlobStore
 from images.unpack import install
+from tests.guest.node_system import lay_over, run
 from wire.messages import ImageRef
 
 HERE = Path(__file__).parent
@@ -76,3 +77,17 @@ def guest(sliver_image: Manifest) -> Guest:
         install(signed, target, Stored(BlobStore(STORE)), Cache(None, events), tree=tree)
 
     return Guest(Node(Runner(), events, unpack), told, ImageRef(sliver_image.name, sliver_image.digest))
+
+
+@pytest.fixture(scope="session")
+def node_system() -> None:
+    """The units and programs of a node."""
+    lay_over()
+
+
+@pytest.fixture(scope="session")
+def slice_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key of a slice's owner."""
+    key = tmp_path_factory.mktemp("keys") / "slice"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    return key

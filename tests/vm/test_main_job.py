@@ -20,7 +20,7 @@ def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:
     assert set(main_job.said["volumes"].split()) == {"swap", "root", "slivers"}
     assert len(main_job.said["physical"].split()) == 2
     assert "/boot" in main_job.said["mounts"]
-    assert "/var/lib/machines" in main_job.said["mounts"]
+    assert "/var/lib/slivers" in main_job.said["mounts"]
     assert main_job.said["swap"]
 
 

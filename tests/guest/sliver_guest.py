@@ -1,0 +1,138 @@
+"""Slivers on the guest as tests see them: a backend, what is wanted of it, and what is left of it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from configmanager.backends.base import Action
+from configmanager.backends.slivers import Slivers
+from configmanager.slots import FIRST_USER, Slot, Slots
+from tests.guest.conftest import Guest
+from tests.guest.node_system import run
+from wire.slivers import Attribute, NodeSlivers, Sliver, SliverKey
+
+FOLDER = Path("/var/lib/slivers")
+FAR = 4_000_000_000
+# Where each sliver has something; that they are there themselves is of the node.
+_FOLDERS = (FOLDER, FOLDER / ".images", Path("/var/lib/configmanager/slivers"), Path("/etc/ssh/slivers"))
+_STANDING = {str(FOLDER / ".images")}
+
+
+def unit(machine: str) -> str:
+    """The unit of a sliver."""
+    return "sliver@" + machine.replace("-", "\\x2d") + ".service"
+
+
+@dataclass
+class SliverGuest:
+    """This system as a node of slivers; `key` opens those that `sliver()` makes."""
+
+    guest: Guest
+    key: Path
+    backend: Slivers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.backend = Slivers(self.guest.node)
+
+    def sliver(self, name: str = "demo_one", script: str = "", **attributes: str) -> Sliver:
+        """A sliver of the guest's image."""
+        keys = (SliverKey("ssh", Path(f"{self.key}.pub").read_text().strip()),)
+        values = tuple(Attribute(tag, value) for tag, value in attributes.items())
+        return Sliver(name, 1, FAR, image=self.guest.image.name, keys=keys, attributes=values, initscript=script)
+
+    def wanted(self, *slivers: Sliver) -> NodeSlivers:
+        """What the server says."""
+        return NodeSlivers(1, 1, "guest", slivers, images=(self.guest.image,))
+
+    def converge(self, *slivers: Sliver) -> list[Action]:
+        """Do what is planned, and see that nothing is left to do."""
+        wanted = self.wanted(*slivers)
+        actions = self.backend.plan(wanted, self.backend.observe())
+        for action in actions:
+            self.backend.apply(wanted, action)
+        assert self.backend.plan(wanted, self.backend.observe()) == ()
+        return list(actions)
+
+    def slot(self, name: str) -> Slot:
+        """The sliver's slot."""
+        return Slots().all()[name]
+
+    def inside(self, machine: str, script: str) -> str:
+        """What a script of the shell says that root runs in the sliver."""
+        words = ["systemd-run", f"--machine={machine}", "--quiet", "--wait", "--pipe", "--collect"]
+        done = run(*words, "--expand-environment=no", "--", "/bin/sh", "-c", script)
+        return done.stdout
+
+    def ssh(self, user: str, *words: str, terminal: bool = False, stdin: str = "", key: Path | None = None
+            ) -> subprocess.CompletedProcess[str]:
+        """What ssh to the node says as that user."""
+        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
+        line = ["ssh", "-i", str(key or self.key), *(["-tt"] if terminal else [])]
+        line += [word for option in options for word in ("-o", option)]
+        return subprocess.run([*line, *_placed(user, words)], capture_output=True, text=True, input=stdin, timeout=120)
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        """The data of all events of that name."""
+        return [event.data for event in self.guest.told if event.event == name]
+
+
+def _placed(user: str, words: tuple[str, ...]) -> list[str]:
+    """The user's place goes between options, which begin with a dash, and the command."""
+    options = [word for word in words if word.startswith("-")]
+    return [*options, f"{user}@127.0.0.1", *(word for word in words if not word.startswith("-"))]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """All that a sliver could leave on a node."""
+
+    mounts: frozenset[str]
+    links: frozenset[str]
+    machines: frozenset[str]
+    groups: frozenset[str]
+    accounts: frozenset[str]
+    tables: frozenset[str]
+    users: frozenset[int]
+    files: frozenset[str]
+
+
+def traces() -> Traces:
+    """Return what there is now."""
+    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    machines = run("machinectl", "list", "--no-legend").stdout.splitlines()
+    groups = {str(path) for path in Path("/sys/fs/cgroup").glob("slivers.slice/**/") if path.name != "slivers.slice"}
+    accounts = {line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines()}
+    users = {user for user in _users() if user >= FIRST_USER}
+    files = {str(path) for folder in _FOLDERS if folder.is_dir() for path in folder.iterdir()}
+    return Traces(
+        frozenset(mounts),
+        frozenset(path.name for path in Path("/sys/class/net").iterdir()),
+        frozenset(line.split()[0] for line in machines if line),
+        frozenset(groups),
+        frozenset(accounts),
+        frozenset(run("nft", "list", "tables").stdout.splitlines()),
+        frozenset(users),
+        frozenset(files - _STANDING),
+    )
+
+
+def _users() -> Iterator[int]:
+    """Yield who has processes."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            yield path.stat().st_uid
+        except FileNotFoundError:
+            continue
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Assert that what there is afterwards is what there was before."""
+    before = traces()
+    yield
+    assert traces() == before
+    assert Slots().all() == {}

@@ -29,8 +29,17 @@ _LISTENING = 3
 _SECONDS = 30.0
 _TERM = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _MACHINES = Path("/run/systemd/machines")
-_LOGIN = 'exec "$SHELL" -l'
-_COMMAND = 'exec "$SHELL" -c "$1"'
+# systemd-run says 0 when all went well, when a signal ended the command, and when it lost sight of it because
+# the sliver ended; so the shell says something else, and never ends by a signal itself.
+_WELL = 253
+_SHELL = f"""trap 'exit 143' TERM
+"$SHELL" "$@"
+status=$?
+case $status in
+    0) exit {_WELL} ;;
+    {_WELL}) exit 1 ;;
+    *) exit $status ;;
+esac"""
 
 
 class NoWayIn(TrustError):
@@ -68,8 +77,8 @@ def entering(name: str, request: Request, *, terminal: bool) -> list[str]:
     words += ["--property=WorkingDirectory=-~", "--pty" if terminal else "--pipe"]
     if terminal:
         words.append(f"--setenv=TERM={request.term}")
-    shell = ["/bin/sh", "-c", *([_LOGIN] if request.command is None else [_COMMAND, "sh", request.command])]
-    return [*words, "--", *shell]
+    arguments = ["-l"] if request.command is None else ["-c", request.command]
+    return [*words, "--", "/bin/sh", "-c", _SHELL, "sh", *arguments]
 
 
 def slice_of(user: int) -> str:
@@ -107,7 +116,10 @@ def _serve(door: socket.socket) -> int:
     child = os.posix_spawnp(words[0], words, environment, file_actions=lent, setsid=True)
     for file in files:
         os.close(file)
-    return _wait(door, child)
+    status = _wait(door, child)
+    if status == 0:
+        raise NoWayIn(f"the sliver {name} has ended")
+    return 0 if status == _WELL else status
 
 
 def _receive(door: socket.socket) -> tuple[Request, list[int]]:

@@ -57,6 +57,19 @@ class Guest:
     image: ImageRef
 
 
+def make_guest(sliver_image: Manifest, source: type[Stored] = Stored) -> Guest:
+    """Return this system as a node that has told nothing yet."""
+    told: list[Event] = []
+    events = Events("guest", (told.append,))
+
+    def unpack(ref: ImageRef, target: Path, trees: Sequence[OldTree]) -> None:
+        tree = next((tree for tree in trees if tree.digest == ref.manifest), None)
+        signed = SignedImage(ref.name, ref.manifest, None)
+        install(signed, target, source(BlobStore(STORE)), Cache(None, events), tree=tree)
+
+    return Guest(Node(Runner(), events, unpack), told, ImageRef(sliver_image.name, sliver_image.digest))
+
+
 @pytest.fixture(scope="session")
 def sliver_image() -> Manifest:
     """The slivers' image, made here from its archive; a kept guest still has it."""
@@ -68,15 +81,13 @@ def sliver_image() -> Manifest:
 @pytest.fixture
 def guest(sliver_image: Manifest) -> Guest:
     """This system as a node."""
-    told: list[Event] = []
-    events = Events("guest", (told.append,))
+    return make_guest(sliver_image)
 
-    def unpack(ref: ImageRef, target: Path, trees: Sequence[OldTree]) -> None:
-        tree = next((tree for tree in trees if tree.digest == ref.manifest), None)
-        signed = SignedImage(ref.name, ref.manifest, None)
-        install(signed, target, Stored(BlobStore(STORE)), Cache(None, events), tree=tree)
 
-    return Guest(Node(Runner(), events, unpack), told, ImageRef(sliver_image.name, sliver_image.digest))
+@pytest.fixture(scope="module")
+def guest_of_module(sliver_image: Manifest) -> Guest:
+    """The same for tests that share what they make."""
+    return make_guest(sliver_image)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What bootmanager lays over the base filesystem of a node, laid over the guest's: units, settings, programs."""
+"""What bootmanager lays over the base filesystem of a node, laid over the guest's: units and programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def lay_over() -> None:
     Path("/usr/lib/systemd/system/multi-user.target.wants/configmanager.service").unlink()
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    for package in sorted({line.split(".")[0] for line in setup["options"]["packages"].split() if line.isalpha()}):
+    for package in sorted(
+        {line.split(".")[0] for line in setup["options"]["packages"].split() if line.isalpha()}
+    ):
         if (ROOT / package).is_dir():
             shutil.copytree(ROOT / package, PACKAGES / package, dirs_exist_ok=True)
     scripts = setup["options.entry_points"]["console_scripts"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,9 @@ class SliverGuest:
         """A sliver of the guest's image."""
         keys = (SliverKey("ssh", Path(f"{self.key}.pub").read_text().strip()),)
         values = tuple(Attribute(tag, value) for tag, value in attributes.items())
-        return Sliver(name, 1, FAR, image=self.guest.image.name, keys=keys, attributes=values, initscript=script)
+        return Sliver(
+            name, 1, FAR, image=self.guest.image.name, keys=keys, attributes=values, initscript=script
+        )
 
     def wanted(self, *slivers: Sliver) -> NodeSlivers:
         """What the server says."""
@@ -67,23 +69,44 @@ class SliverGuest:
         done = run(*words, "--expand-environment=no", "--", "/bin/sh", "-c", script)
         return done.stdout
 
-    def ssh(self, user: str, *words: str, terminal: bool = False, stdin: str = "", key: Path | None = None
-            ) -> subprocess.CompletedProcess[str]:
-        """What ssh to the node says as that user."""
-        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
-        line = ["ssh", "-i", str(key or self.key), *(["-tt"] if terminal else [])]
-        line += [word for option in options for word in ("-o", option)]
-        return subprocess.run([*line, *_placed(user, words)], capture_output=True, text=True, input=stdin, timeout=120)
+    def ssh_line(
+        self, user: str, *words: str, options: Sequence[str] = (), key: Path | None = None
+    ) -> list[str]:
+        """The command line of ssh to the node as that user."""
+        common = [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "BatchMode=yes",
+        ]
+        line = ["ssh", "-i", str(key or self.key), *(word for option in common for word in ("-o", option))]
+        return [*line, *options, f"{user}@127.0.0.1", *words]
+
+    def ssh(
+        self,
+        user: str,
+        *words: str,
+        terminal: bool = False,
+        stdin: str = "",
+        options: Sequence[str] = (),
+        key: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """What ssh to the node says."""
+        options = [*options, *(["-tt"] if terminal else [])]
+        line = self.ssh_line(user, *words, options=options, key=key)
+        return subprocess.run(line, capture_output=True, text=True, input=stdin, timeout=120)
+
+    def leader(self, machine: str) -> str:
+        """The number of the process that is the first one of the sliver."""
+        return run("machinectl", "show", "--property=Leader", "--value", machine).stdout.strip()
+
+    def processes(self, user: int) -> bool:
+        """Whether that user has any."""
+        return user in _users()
 
     def events(self, name: str) -> list[dict[str, object]]:
         """The data of all events of that name."""
         return [event.data for event in self.guest.told if event.event == name]
-
-
-def _placed(user: str, words: tuple[str, ...]) -> list[str]:
-    """The user's place goes between options, which begin with a dash, and the command."""
-    options = [word for word in words if word.startswith("-")]
-    return [*options, f"{user}@127.0.0.1", *(word for word in words if not word.startswith("-"))]
 
 
 @dataclass(frozen=True)
@@ -104,7 +127,9 @@ def traces() -> Traces:
     """Return what there is now."""
     mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     machines = run("machinectl", "list", "--no-legend").stdout.splitlines()
-    groups = {str(path) for path in Path("/sys/fs/cgroup").glob("slivers.slice/**/") if path.name != "slivers.slice"}
+    groups = {
+        str(path) for path in Path("/sys/fs/cgroup").glob("slivers.slice/**/") if path.name != "slivers.slice"
+    }
     accounts = {line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines()}
     users = {user for user in _users() if user >= FIRST_USER}
     files = {str(path) for folder in _FOLDERS if folder.is_dir() for path in folder.iterdir()}

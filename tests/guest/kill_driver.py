@@ -1,4 +1,4 @@
-"""A pass of the slivers backend that kills itself (SIGKILL) at a point: `python -m tests.guest.kill_driver FILE`.
+"""A pass of the slivers backend that is killed at a point: `python -m tests.guest.kill_driver FILE`.
 
 FILE is JSON: how many points to let pass, and the slivers wanted. Points are before and after each command
 and each durable write; exit status 0 says that the pass came to its end before.

@@ -41,7 +41,8 @@ Storage=volatile
 RuntimeMaxUse=2M
 """
 
-# No default dependencies: a script that hangs must not keep the sliver from being up.
+# A sliver is up when nothing is left to be started, and that must not wait for a script that hangs; so that
+# counts as started when it runs, and RuntimeMaxSec= ends it. What it left in the background stays.
 _UNIT = f"""[Unit]
 Description=The slice's initscript
 DefaultDependencies=no
@@ -50,10 +51,10 @@ Conflicts=shutdown.target
 Before=shutdown.target
 
 [Service]
-Type=oneshot
+Type=exec
 RemainAfterExit=yes
 ExecStart=/run/sliver/initscript
-TimeoutStartSec={INITSCRIPT_SECONDS}
+RuntimeMaxSec={INITSCRIPT_SECONDS}
 """
 
 _WANTS = """[Unit]

@@ -97,8 +97,8 @@ class SliverGuest:
         return subprocess.run(line, capture_output=True, text=True, input=stdin, timeout=120)
 
     def leader(self, machine: str) -> str:
-        """The number of the process that is the first one of the sliver."""
-        return run("machinectl", "show", "--property=Leader", "--value", machine).stdout.strip()
+        """The number of the process that is the first one of the sliver, "" while it does not run."""
+        return run("machinectl", "show", "--property=Leader", "--value", machine, ok=False).stdout.strip()
 
     def processes(self, user: int) -> bool:
         """Whether that user has any."""

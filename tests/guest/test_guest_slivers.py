@@ -89,15 +89,9 @@ def test_slivers_of_one_image_share_it_and_see_nothing_of_each_other(node):
 
 
 def test_a_hanging_initscript_hangs_neither_node_nor_sliver(node):
-    started = time.monotonic()
     node.converge(node.sliver(script="while :; do sleep 1; done\n"))
-    assert time.monotonic() - started < 200
-    assert (
-        node.inside("demo-one", "systemctl is-active bm-initscript.service || true").strip() == "activating"
-    )
-    assert "5min" in node.inside(
-        "demo-one", "systemctl show --property=TimeoutStartUSec bm-initscript.service"
-    )
+    shown = node.inside("demo-one", "systemctl show --property=SubState,RuntimeMaxUSec bm-initscript.service")
+    assert sorted(shown.split()) == ["RuntimeMaxUSec=5min", "SubState=running"]
     assert node.ssh("demo_one", "true").returncode == 0
 
 
@@ -214,7 +208,7 @@ def test_slivers_start_one_after_the_other_and_a_slow_one_holds_nobody_up(node, 
 
 def test_a_folder_with_live_mounts_is_never_removed(node):
     node.converge(node.sliver())
-    (FOLDER / "demo-one/upper/root/data").write_text("precious")
+    (FOLDER / "demo-one/upper/data").write_text("precious")
     mount = FOLDER / "demo-one/given"
     run("mount", "-t", "tmpfs", "tmpfs", str(mount))
     wanted = node.wanted()
@@ -222,7 +216,7 @@ def test_a_folder_with_live_mounts_is_never_removed(node):
     with pytest.raises(LiveMounts, match="given"):
         node.backend.apply(wanted, action)
     run("umount", str(mount))
-    assert (FOLDER / "demo-one/upper/root/data").read_text() == "precious"
+    assert (FOLDER / "demo-one/upper/data").read_text() == "precious"
 
 
 def test_somebody_in_the_tree_puts_the_removal_off(node):

@@ -12,7 +12,7 @@ from configmanager.slots import NETWORK, Slot
 from host.run import Runner
 from wire.slivers import PortForward
 
-TABLE = "slivers"
+TABLE = "sliver_nat"
 
 _HEAD = f"""table ip {TABLE}
 delete table ip {TABLE}

@@ -1,6 +1,6 @@
 """Slivers: containers of systemd-nspawn, each over an image, with its own users, processes and network.
 
-Of a sliver there are: its record and its slot (first to come, last to go), its folder (an overlay over the
+Of a sliver there are: its record (last to go) and its slot, its folder (an overlay over the
 image that it shares), an account of the node, and while it runs its unit sliver@MACHINE.service with all
 that is in that. docs/slivers.md says how it is put together.
 """
@@ -117,8 +117,8 @@ class Slivers(Backend):
             self.node.run(["systemctl", "stop", "--", units.sliver_slice(made.machine)], ok=(0, 5))
             units.forget_failure(self.node.run, _unit(made.machine))
             self._collect_images()
-            self._records.forget(name)
             self._slots.release(name)
+            self._records.forget(name)
         self.node.events.tell("sliver.removed", name=name)
 
     # --- what a slice asks for on this node; each raises any BootError ---

@@ -13,11 +13,11 @@ import pytest
 
 from configmanager.backends.base import Verb
 from configmanager.backends.slivers import NoSliverImage, Slivers
-from images.source import CorruptImage
 from images.unpack import TargetFull
 from tests.guest.conftest import Guest, Stored, make_guest
 from tests.guest.node_system import run
 from tests.guest.sliver_guest import FOLDER, SliverGuest, nothing_left, traces
+from wire.errors import VerificationError
 from wire.slivers import NodeSlivers
 from wire.structure import unstructure
 
@@ -93,7 +93,7 @@ def test_an_image_that_is_missing_or_corrupt_leaves_nothing_half_made(node, sliv
     run("mv", str(FOLDER / ".images"), str(FOLDER / ".kept"))
     (FOLDER / ".images").mkdir()
     (action,) = [each for each in backend.plan(wanted, backend.observe()) if each.name == "demo_one"]
-    with pytest.raises(CorruptImage):
+    with pytest.raises(VerificationError):
         backend.apply(wanted, action)
     assert list((FOLDER / ".images").iterdir()) == []
     assert not (FOLDER / "demo-one").exists()

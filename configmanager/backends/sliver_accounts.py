@@ -41,9 +41,10 @@ class Accounts:
         whole = self._user(name) == slot.account and name in self._names("etc/shadow")
         return whole and self._keys(name).is_file()
 
-    def check(self, name: str, slot: Slot) -> None:
-        """Raise NameTaken if there is somebody else of that name."""
-        if self._user(name) not in (None, slot.account) or name.isdigit():
+    def check(self, name: str, slot: Slot | None) -> None:
+        """Raise NameTaken if there is somebody else of that name. A new sliver may have no slot yet."""
+        own = slot.account if slot is not None else None
+        if self._user(name) not in (None, own) or name.isdigit():
             raise NameTaken(name)
 
     def ensure(self, name: str, slot: Slot, keys: str) -> None:

@@ -1,6 +1,6 @@
 """Slivers: containers of systemd-nspawn, each over an image, with its own users, processes and network.
 
-Of a sliver there are: its record (last to go) and its slot, its folder (an overlay over the
+Of a sliver there are: its record (first to come, last to go), its slot, its folder (an overlay over the
 image that it shares), an account of the node, and while it runs its unit sliver@MACHINE.service with all
 that is in that. docs/slivers.md says how it is put together.
 """
@@ -181,11 +181,10 @@ class Slivers(Backend):
         made = self._records.get(sliver.name)
         if made is None and SliverTree(self.node.root, sliver.machine).folder.exists():
             raise NotOurSliver(str(SliverTree(self.node.root, sliver.machine).folder))
-        slot = self._slots.take(sliver.name)
         if made is None:
-            self._accounts.check(sliver.name, slot)
+            self._accounts.check(sliver.name, self._slots.all().get(sliver.name))
             made = self._records.save(Made(sliver.name, sliver.machine))
-        return slot, made
+        return self._slots.take(sliver.name), made
 
     def _clear(self, made: Made) -> Made:
         self._stop(made)

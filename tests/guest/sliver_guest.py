@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from configmanager.backends.base import Action
@@ -17,6 +18,7 @@ from wire.slivers import Attribute, NodeSlivers, Sliver, SliverKey
 
 FOLDER = Path("/var/lib/slivers")
 FAR = 4_000_000_000
+_MOMENT_SECONDS = 10.0
 # Where each sliver has something; that they are there themselves is of the node.
 _FOLDERS = (FOLDER, FOLDER / ".images", Path("/var/lib/configmanager/slivers"), Path("/etc/ssh/slivers"))
 _STANDING = {str(FOLDER / ".images")}
@@ -154,10 +156,21 @@ def _users() -> Iterator[int]:
             continue
 
 
+def assert_as(before: Traces) -> None:
+    """Assert that there is what there was; the kernel may take seconds to let go of the last of it."""
+    deadline = time.monotonic() + _MOMENT_SECONDS
+    while (after := traces()) != before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    changed = {
+        field.name: getattr(before, field.name) ^ getattr(after, field.name) for field in fields(before)
+    }
+    assert after == before, {name: sorted(what) for name, what in changed.items() if what}
+
+
 @contextmanager
 def nothing_left() -> Iterator[None]:
     """Assert that what there is afterwards is what there was before."""
     before = traces()
     yield
-    assert traces() == before
+    assert_as(before)
     assert Slots().all() == {}

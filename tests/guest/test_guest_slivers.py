@@ -16,7 +16,7 @@ from configmanager.backends.sliver_tree import LiveMounts
 from configmanager.backends.slivers import Slivers
 from tests.guest.conftest import Guest
 from tests.guest.node_system import run
-from tests.guest.sliver_guest import FOLDER, SliverGuest, nothing_left, traces, unit
+from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces, unit
 from tests.guest.waiting import eventually
 
 IMAGES = FOLDER / ".images"
@@ -75,8 +75,7 @@ def test_removal_leaves_nothing(node):
     assert during.accounts - before.accounts == {"demo_one"}
     assert "table ip sliver_nat" in during.tables
     node.converge()
-    # Before the fixture looks, so that what is left is shown here.
-    assert traces() == before
+    assert_as(before)
 
 
 def test_slivers_of_one_image_share_it_and_see_nothing_of_each_other(node):

@@ -86,19 +86,22 @@ def test_an_image_that_is_missing_or_corrupt_leaves_nothing_half_made(node, sliv
     node.converge(good)
     with pytest.raises(NoSliverImage, match="nonesuch"):
         node.converge(good, replace(node.sliver(), image="nonesuch"))
-    # The shared tree would do, so the sliver is of another image of the same content.
+    # The tree that the other one uses would do, so it is out of the way meanwhile.
     other = make_guest(sliver_image, Damaged)
     backend = Slivers(other.node)
     wanted = replace(node.wanted(good, node.sliver()), images=(node.guest.image,))
-    run("mv", str(FOLDER / ".images"), str(FOLDER / ".kept"))
-    (FOLDER / ".images").mkdir()
-    (action,) = [each for each in backend.plan(wanted, backend.observe()) if each.name == "demo_one"]
-    with pytest.raises(VerificationError):
-        backend.apply(wanted, action)
-    assert list((FOLDER / ".images").iterdir()) == []
-    assert not (FOLDER / "demo-one").exists()
-    (FOLDER / ".images").rmdir()
-    run("mv", str(FOLDER / ".kept"), str(FOLDER / ".images"))
+    images, kept = FOLDER / ".images", FOLDER / ".kept"
+    images.rename(kept)
+    images.mkdir()
+    try:
+        (action,) = [each for each in backend.plan(wanted, backend.observe()) if each.name == "demo_one"]
+        with pytest.raises(VerificationError):
+            backend.apply(wanted, action)
+        assert list(images.iterdir()) == []
+        assert not (FOLDER / "demo-one").exists()
+    finally:
+        images.rmdir()
+        kept.rename(images)
     assert node.inside("good", "hostname") == "good\n"
     assert [action.verb for action in node.converge(good, node.sliver())] == [Verb.CREATE]
 

@@ -64,10 +64,11 @@ def is_loaded(run: Runner) -> bool:
 
 
 def _elements(protocol: str, ports: Mapping[Slot, Sequence[str]]) -> str:
-    found = [
-        f"{port.outside} : {slot.address} . {port.inside}"
+    # A port that moves from one sliver to another may be both's for a moment, which nft would refuse.
+    found = {
+        port.outside: f"{port.outside} : {slot.address} . {port.inside}"
         for slot, texts in ports.items()
         for port in map(PortForward.parse, texts)
         if port.protocol == protocol
-    ]
-    return f"\t\telements = {{ {', '.join(found)} }}\n" if found else ""
+    }
+    return f"\t\telements = {{ {', '.join(found.values())} }}\n" if found else ""

@@ -341,6 +341,17 @@ def test_a_removal_cut_short_is_not_taken_for_a_sliver(
     assert not (folder(fake) / "upper/data").exists()
 
 
+def test_a_port_moves_from_one_sliver_to_another(fake: FakeNode) -> None:
+    second = replace(SLIVER, name="another", attributes=())
+    converge(fake, replace(DESIRED, slivers=(second, SLIVER)))
+    swapped = (replace(second, attributes=SLIVER.attributes), replace(SLIVER, attributes=()))
+    backend = Slivers(fake.node)
+    for action in backend.plan(replace(DESIRED, slivers=swapped), backend.observe()):
+        backend.apply(replace(DESIRED, slivers=swapped), action)
+        assert fake.runner.table.count("8080 : ") == 1
+    assert f"8080 : {Slots(fake.root).all()['another'].address} . 80" in fake.runner.table
+
+
 def test_a_table_that_is_gone_is_loaded_again(fake: FakeNode) -> None:
     converge(fake, DESIRED)
     fake.runner.table = ""

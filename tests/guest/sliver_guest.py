@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from configmanager.backends import sliver_start
 from configmanager.backends.base import Action
 from configmanager.backends.slivers import Slivers
 from configmanager.slots import FIRST_USER, Slot, Slots
@@ -19,6 +20,7 @@ from wire.slivers import Attribute, NodeSlivers, Sliver, SliverKey
 FOLDER = Path("/var/lib/slivers")
 FAR = 4_000_000_000
 _MOMENT_SECONDS = 10.0
+_SLOW_SECONDS = 300.0
 # Where each sliver has something; that they are there themselves is of the node.
 _FOLDERS = (FOLDER, FOLDER / ".images", Path("/var/lib/configmanager/slivers"), Path("/etc/ssh/slivers"))
 _STANDING = {str(FOLDER / ".images")}
@@ -39,6 +41,8 @@ class SliverGuest:
 
     def __post_init__(self) -> None:
         self.backend = Slivers(self.guest.node)
+        # An emulated machine is slower than any node.
+        sliver_start.PATIENCE_SECONDS = _SLOW_SECONDS
 
     def sliver(self, name: str = "demo_one", script: str = "", **attributes: str) -> Sliver:
         """A sliver of the guest's image."""

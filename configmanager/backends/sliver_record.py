@@ -13,7 +13,7 @@ from pathlib import Path
 
 from host.files import sync_folder, write_atomic
 from wire.slivers import check_name, machine_name
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ class SliverRecords:
         """Return a sliver's record, None without one."""
         file = self._file(name)
         try:
-            return structure(json.loads(file.read_text()), Made)
+            return structure_json(file.read_bytes(), Made)
         except FileNotFoundError:
             return None
-        except (ValueError, MalformedMessage) as error:
+        except MalformedMessage as error:
             # Its name is what matters: the sliver is ours, and its settings are written again.
             log.error("%s is damaged: %s", file, error)
             return Made(name, machine_name(name))

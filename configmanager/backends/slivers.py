@@ -121,6 +121,10 @@ class Slivers(Backend):
             self._records.forget(name)
         self.node.events.tell("sliver.removed", name=name)
 
+    def unit(self, name: str) -> str:
+        made = self._records.get(name)
+        return _unit(made.machine) if made is not None else ""
+
     # --- what a slice asks for on this node; each raises any BootError ---
 
     def create(self, desired: NodeSlivers, name: str) -> None:

@@ -88,6 +88,12 @@ def test_a_new_sliver_is_made_of_its_image_and_started(fake: FakeNode) -> None:
     assert (fake.root / "var/lib/slivers").stat().st_mode & 0o777 == 0o700
 
 
+def test_its_unit_is_known_as_long_as_it_is_there(fake: FakeNode) -> None:
+    assert Slivers(fake.node).unit("demo_one") == ""
+    converge(fake, DESIRED)
+    assert Slivers(fake.node).unit("demo_one") == UNIT
+
+
 def test_a_second_pass_changes_nothing(fake: FakeNode) -> None:
     converge(fake, DESIRED)
     before = len(fake.runner.verbs())

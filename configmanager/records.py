@@ -40,7 +40,7 @@ class DiskTrouble(JournalError):
 
     code = "disk-trouble"
     title = "The node's files cannot be read or written"
-    hint = "The disk is full, read-only or dying: `df /var /var/lib/machines`, then the kernel's messages."
+    hint = "The disk is full, read-only or dying: `df /var /var/lib/slivers`, then the kernel's messages."
 
 
 class StaleConfiguration(VerificationError):

@@ -70,6 +70,11 @@ class Slot:
         """What root in the sliver is on the node; 65,536 users follow."""
         return FIRST_USER + self.number * 0x1_0000
 
+    @property
+    def account(self) -> int:
+        """The user that its slice is on the node, one of slot 0, which no sliver has."""
+        return FIRST_USER + self.number
+
 
 class Slots:
     """Who has which number. `root` is "/" but in tests."""

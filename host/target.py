@@ -18,7 +18,7 @@ BOOT_LABEL = "bm-boot"
 BOOT_DEVICE = f"/dev/disk/by-label/{BOOT_LABEL}"
 # What the kernel needs to mount the root volume, whatever the hardware is.
 ROOT_MODULES = ("ext4", "dm_mod")
-SLIVERS_FOLDER = Path("var/lib/machines")
+SLIVERS_FOLDER = Path("var/lib/slivers")
 
 # Not even the journal is replayed: a look must leave no trace.
 LOOKING = ("ro", "noload")

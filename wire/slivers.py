@@ -121,6 +121,11 @@ class Sliver:
         return tuple(PortForward.parse(word) for word in self.attribute(PORTS_TAG).replace(",", " ").split())
 
     @property
+    def enabled(self) -> bool:
+        """Whether it shall run; one that shall not keeps its disk (attribute `enabled`, 0 or 1)."""
+        return self.attribute("enabled").strip() != "0"
+
+    @property
     def script(self) -> str:
         """The initscript, as such or as the attribute that the originals used."""
         return self.initscript or self.attribute(INITSCRIPT_TAG)

@@ -29,6 +29,7 @@ class Verb(StrEnum):
     CREATE = "create"
     CHANGE = "change"
     START = "start"
+    STOP = "stop"
     REMOVE = "remove"
 
 

@@ -1,45 +1,29 @@
-"""Slivers: containers of systemd-nspawn, each from an image, with its own users, processes and network.
+"""Slivers: containers of systemd-nspawn, each over an image, with its own users, processes and network.
 
-Of a sliver there are: its record (first to come, last to go, so nothing is ever left behind that is not
-known), its tree, its .nspawn file. The tree is unpacked beside and renamed when it is whole and on the
-disk; it is never laid over again, since it is the slice's from then on. systemd.nspawn(5) has the rest:
-a veth pair, addresses by the node's systemd-networkd, user namespace with mapped ownership.
+Of a sliver there are: its record (first to come, last to go), its slot, its folder (an overlay over the
+image that it shares), an account of the node, and while it runs its unit sliver@MACHINE.service with all
+that is in that. docs/slivers.md says how it is put together.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
+import threading
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
-from configmanager.backends import sliver_files, units
-from configmanager.backends.base import Action, Backend, Item, Verb, difference
-from configmanager.backends.inside import write_inside
-from host.files import sync_folder, write_atomic
-from host.mounts import mount_table
-from host.run import CommandFailed, CommandTimedOut
-from images.plan import OldTree
-from wire.errors import CommandError, ConfigurationError, VerificationError
-from wire.slivers import Instantiation, NodeSlivers, Sliver, check_name, machine_name
-from wire.structure import MalformedMessage, structure_json, unstructure
-
-log = logging.getLogger(__name__)
-
-MACHINES = Path("var/lib/machines")
-SETTINGS = Path("etc/systemd/nspawn")
-RECORDS = Path("var/lib/configmanager/slivers")
-REMOVE_SECONDS = 1800.0
-
-
-class SliverFailed(CommandError):
-    """A sliver does not come up."""
-
-    code = "sliver-failed"
-    title = "A sliver does not start"
-    hint = "`journalctl -u systemd-nspawn@NAME` on the node says more; the next pass tries again."
+from configmanager.backends import sliver_files, sliver_network, units
+from configmanager.backends.base import Action, Backend, Item, Node, Verb
+from configmanager.backends.sliver_accounts import Accounts
+from configmanager.backends.sliver_images import SliverImages
+from configmanager.backends.sliver_record import Made, SliverRecords
+from configmanager.backends.sliver_seed import seeds_of
+from configmanager.backends.sliver_start import SliverFailed, Starter
+from configmanager.backends.sliver_tree import NotOurSliver, SliverTree
+from configmanager.slots import Slot, Slots
+from wire.errors import ConfigurationError
+from wire.messages import ImageRef
+from wire.slivers import Instantiation, NodeSlivers, Sliver
 
 
 class NoSliverImage(ConfigurationError):
@@ -50,189 +34,245 @@ class NoSliverImage(ConfigurationError):
     hint = "Publish the image and name it for the slice at the server: bootserver image publish NAME PATH."
 
 
-class NotOurSliver(VerificationError):
-    """There is a machine of that name that configmanager did not make."""
+class NoSuchSliver(ConfigurationError):
+    """Something was asked for a sliver that is not there."""
 
-    code = "not-our-sliver"
-    title = "Something else has the name of a sliver"
-    hint = "Look at it with `machinectl`; rename or remove it by hand, it is not touched."
-
-
-class LiveMounts(CommandError):
-    """Something is still mounted in what should be removed."""
-
-    code = "live-mounts"
-    title = "A sliver's folder holds mounts"
-    hint = "Unmount it by hand; nothing was removed. The next pass goes on."
+    code = "no-such-sliver"
+    title = "There is no such sliver"
+    hint = "`configmanager status` on the node lists what is there."
 
 
 @dataclass(frozen=True)
-class Made:
-    """The record of a sliver: what it was made from. The digests are "" until it is finished."""
+class SliverItem(Item):
+    """`active`: something of it runs or is about to; `held`: its owner stopped it here."""
 
-    name: str
-    machine: str
-    manifest: str = ""
-    start_digest: str = ""
-    digest: str = ""
+    active: bool = False
+    held: bool = False
 
 
 class Slivers(Backend):
-    """One machine of systemd-nspawn for each sliver that the server instantiates."""
+    """A sliver for each that the server instantiates, and for each that its delegate had made here.
+
+    create(), start(), stop(), destroy() and recreate() are for whoever acts for a slice on this node; what
+    they decide is kept with the sliver. They and the manager's passes take turns.
+    """
 
     name: ClassVar[str] = "slivers"
-    claims: ClassVar[frozenset[str]] = frozenset({"machines", "units:systemd-nspawn@"})
+    claims: ClassVar[frozenset[str]] = frozenset({"machines", "units:sliver@", "accounts:slivers"})
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._turn = threading.RLock()
+        self._records = SliverRecords(node.root)
+        self._slots = Slots(node.root)
+        self._images = SliverImages(node)
+        self._accounts = Accounts(node.run, node.root)
+        self._starter = Starter(node.run, node.events)
+
+    # --- the manager's passes ---
 
     def observe(self) -> tuple[Item, ...]:
-        made = self._all_made()
+        made = self._records.all()
+        slots = self._slots.all()
         states = units.states(self.node.run, [_unit(item.machine) for item in made])
-        return tuple(
-            Item(item.name, item.digest if self._whole(item) else "", states[_unit(item.machine)].up)
-            for item in made
-        )
+        network = bool(made) and sliver_network.is_loaded(self.node.run)
+        found = []
+        for item in made:
+            state = states[_unit(item.machine)]
+            digest = item.digest if self._whole(item, slots.get(item.name)) else ""
+            up = network and state.active == "active"
+            found.append(SliverItem(item.name, digest, up, not state.stopped, item.held))
+        return tuple(found)
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
-        return difference({item.name: sliver_files.digest(item) for item in _ours(desired)}, observed)
+        there = {item.name: item for item in observed}
+        wanted = _wanted(desired, there.keys())
+        names = {sliver.name for sliver in wanted}
+        actions = [Action(Verb.REMOVE, name, "is no longer wanted") for name in there if name not in names]
+        for sliver in wanted:
+            action = _action(sliver, there.get(sliver.name))
+            if action is not None:
+                actions.append(action)
+        return tuple(actions)
 
     def apply(self, desired: NodeSlivers, action: Action) -> None:
         if action.verb is Verb.REMOVE:
             self.teardown(action.name)
-            return
-        sliver = next(item for item in _ours(desired) if item.name == action.name)
-        made = self._made(sliver.name) or self._begin(sliver)
-        if not self._tree(made.machine).exists():
-            made = self._unpack(desired, sliver, made)
-        start_digest = sliver_files.start_digest(sliver)
-        if made.start_digest != start_digest or not self._whole(made):
-            units.stop(self.node.run, _unit(made.machine))
-            self._write(sliver, made)
-        write_inside(self._tree(made.machine), sliver_files.keys_file(sliver))
-        self._start(made)
-        self._save(replace(made, start_digest=start_digest, digest=sliver_files.digest(sliver)))
+        else:
+            self._converge(desired, action.name, fresh=action.verb in (Verb.CREATE, Verb.CHANGE))
 
     def teardown(self, name: str) -> None:
-        made = self._made(name)
-        if made is None:
-            return
-        units.stop(self.node.run, _unit(made.machine))
-        state = units.state(self.node.run, _unit(made.machine))
-        if not state.stopped:
-            raise SliverFailed(f"{name} does not end: it is {state.active}")
-        tree = self._tree(made.machine)
-        self._refuse_mounts(tree)
-        (self.node.root / SETTINGS / f"{made.machine}.nspawn").unlink(missing_ok=True)
-        units.forget_failure(self.node.run, _unit(made.machine))
-        self._remove_beside(made.machine)
-        if tree.exists():
-            # Renamed first, so that what is left of it after a power cut never looks like a sliver.
-            tree.rename(self._beside(made.machine))
-            self._remove_beside(made.machine)
-        self._record(name).unlink(missing_ok=True)
-        sync_folder(self.node.root / RECORDS)
+        with self._turn:
+            made = self._records.get(name)
+            if made is None:
+                return
+            # Wanted again before it is gone, it is still not what it was.
+            self._records.save(replace(made, digest="", ports=(), manifest="", anew=True))
+            self._stop(made)
+            self._load_network(without=name)
+            slot = self._slots.all().get(name)
+            if slot is not None:
+                self._accounts.remove(name, slot)
+            SliverTree(self.node.root, made.machine).remove(self.node.run)
+            self.node.run(["systemctl", "stop", "--", units.sliver_slice(made.machine)], ok=(0, 5))
+            units.forget_failure(self.node.run, _unit(made.machine))
+            self._collect_images()
+            self._slots.release(name)
+            self._records.forget(name)
         self.node.events.tell("sliver.removed", name=name)
 
     def unit(self, name: str) -> str:
-        return next((_unit(made.machine) for made in self._all_made() if made.name == name), "")
+        made = self._records.get(name)
+        return _unit(made.machine) if made is not None else ""
 
-    # --- the record ---
+    # --- what a slice asks for on this node; each raises any BootError ---
 
-    def _record(self, name: str) -> Path:
-        return self.node.root / RECORDS / f"{check_name(name)}.json"
+    def create(self, desired: NodeSlivers, name: str) -> None:
+        """Make a sliver that the server left to its delegate; it stays until it is destroyed."""
+        self._converge(desired, name, fresh=True)
 
-    def _made(self, name: str) -> Made | None:
-        try:
-            return structure_json(self._record(name).read_bytes(), Made)
-        except FileNotFoundError:
-            return None
-        except MalformedMessage as error:
-            # Its name is what matters: the sliver is ours, and its settings are written again.
-            log.error("%s is damaged: %s", self._record(name), error)
-            return Made(name, machine_name(name))
+    def start(self, desired: NodeSlivers, name: str) -> None:
+        """Start a sliver, also one that was stopped here or failed too often."""
+        with self._turn:
+            self._records.save(replace(self._known(name), held=False))
+            self._converge(desired, name, fresh=True)
 
-    def _all_made(self) -> list[Made]:
-        found = [self._made(path.stem) for path in sorted((self.node.root / RECORDS).glob("*.json"))]
-        return [made for made in found if made is not None]
+    def stop(self, name: str) -> None:
+        """Stop a sliver and keep its disk; it stays stopped, over reboots too, until start()."""
+        with self._turn:
+            made = self._records.save(replace(self._known(name), held=True))
+            self._stop(made)
 
-    def _save(self, made: Made) -> None:
-        write_atomic(self._record(made.name), json.dumps(unstructure(made)) + "\n")
+    def destroy(self, name: str) -> None:
+        """Remove a sliver. One that the server instantiates comes back, new, with the next pass."""
+        self._known(name)
+        self.teardown(name)
+
+    def recreate(self, desired: NodeSlivers, name: str) -> None:
+        """Make a sliver's disk again, of the image that its slice has now."""
+        with self._turn:
+            self._records.save(replace(self._known(name), anew=True, digest=""))
+            self._converge(desired, name, fresh=True)
+
+    def _known(self, name: str) -> Made:
+        made = self._records.get(name)
+        if made is None:
+            raise NoSuchSliver(name)
+        return made
 
     # --- making ---
 
-    def _begin(self, sliver: Sliver) -> Made:
-        if self._tree(sliver.machine).exists():
-            raise NotOurSliver(str(self._tree(sliver.machine)))
-        made = Made(sliver.name, sliver.machine)
-        self._save(made)
-        return made
+    def _converge(self, desired: NodeSlivers, name: str, *, fresh: bool) -> None:
+        sliver = next((item for item in desired.slivers if item.name == name), None)
+        if sliver is None:
+            raise NoSuchSliver(name)
+        with self._turn:
+            slot, made = self._begin(sliver)
+            if made.anew:
+                made = self._clear(made)
+            made = self._make_tree(desired, sliver, slot, made)
+            made = self._write(sliver, slot, made)
+            self._accounts.ensure(sliver.name, slot, sliver_files.keys_text(sliver))
+            self._load_network()
+            self._collect_images()
+            made = self._records.save(replace(made, digest=sliver_files.digest(sliver)))
+            if sliver.enabled and not made.held:
+                self._starter.start(name, _unit(made.machine), fresh=fresh)
+            else:
+                self._stop(made)
 
-    def _whole(self, made: Made) -> bool:
-        settings = self.node.root / SETTINGS / f"{made.machine}.nspawn"
-        return self._tree(made.machine).is_dir() and settings.is_file()
+    def _begin(self, sliver: Sliver) -> tuple[Slot, Made]:
+        made = self._records.get(sliver.name)
+        if made is None and SliverTree(self.node.root, sliver.machine).folder.exists():
+            raise NotOurSliver(str(SliverTree(self.node.root, sliver.machine).folder))
+        if made is None:
+            self._accounts.check(sliver.name, self._slots.all().get(sliver.name))
+            made = self._records.save(Made(sliver.name, sliver.machine))
+        return self._slots.take(sliver.name), made
 
-    def _unpack(self, desired: NodeSlivers, sliver: Sliver, made: Made) -> Made:
-        ref = desired.image(sliver.image)
+    def _clear(self, made: Made) -> Made:
+        self._stop(made)
+        SliverTree(self.node.root, made.machine).remove(self.node.run)
+        return self._records.save(replace(made, anew=False, manifest="", start_digest=""))
+
+    def _make_tree(self, desired: NodeSlivers, sliver: Sliver, slot: Slot, made: Made) -> Made:
+        tree = SliverTree(self.node.root, made.machine)
+        exists = tree.folder.exists()
+        # What a sliver wrote belongs to the image that it was made from, and to no newer one.
+        manifest = (made.manifest or sliver_files.image_in(tree.folder)) if exists else ""
+        ref = ImageRef(sliver.image, manifest) if manifest else desired.image(sliver.image)
         if ref is None:
             raise NoSliverImage(f"{sliver.name} wants the image {sliver.image!r}")
-        machines = self.node.root / MACHINES
-        machines.mkdir(parents=True, exist_ok=True)
-        # Trees hold set-user-id programs that the node's own users must not reach.
-        machines.chmod(0o700)
-        self._remove_beside(made.machine)
-        beside = self._beside(made.machine)
-        beside.mkdir()
-        others = [each for each in self._all_made() if each.digest and each.machine != made.machine]
-        self.node.unpack(ref, beside, [OldTree(self._tree(each.machine), each.digest) for each in others])
-        self.node.run(["sync", "--file-system", machines], timeout=600)
-        beside.rename(self._tree(made.machine))
-        sync_folder(machines)
-        made = Made(made.name, made.machine, ref.manifest)
-        self._save(made)
+        made = self._records.save(replace(made, manifest=ref.manifest))
+        image = self._images.obtain(ref)
+        if not exists:
+            tree.make(self.node.run, slot, image, seeds_of(sliver, image))
         return made
 
-    def _write(self, sliver: Sliver, made: Made) -> None:
-        for file in sliver_files.inside_files(sliver):
-            write_inside(self._tree(made.machine), file)
-        path = self.node.root / SETTINGS / f"{made.machine}.nspawn"
-        write_atomic(path, sliver_files.nspawn_text(sliver))
+    def _write(self, sliver: Sliver, slot: Slot, made: Made) -> Made:
+        """Write what takes effect at the next start, which a change of it brings about."""
+        tree = SliverTree(self.node.root, made.machine)
+        files = sliver_files.files_of(sliver, slot, made.manifest)
+        digest = sliver_files.start_digest(files)
+        if made.start_digest != digest or not all((tree.folder / file.path).is_file() for file in files):
+            self._stop(made)
+            made = self._records.save(replace(made, start_digest=""))
+            sliver_files.write(files, tree.folder, slot)
+        ports = tuple(str(port) for port in sliver.ports)
+        return self._records.save(replace(made, start_digest=digest, ports=ports))
 
-    def _start(self, made: Made) -> None:
+    def _stop(self, made: Made) -> None:
         unit = _unit(made.machine)
-        try:
-            units.start(self.node.run, unit)
-        except (CommandFailed, CommandTimedOut):
-            said = units.last_words(self.node.run, unit) or "it said nothing"
-            raise SliverFailed(f"{made.name}: {said}") from None
-        self.node.events.tell("sliver.started", name=made.name)
+        units.stop(self.node.run, unit)
+        state = units.state(self.node.run, unit)
+        if not state.stopped:
+            raise SliverFailed(f"{made.name} does not end: it is {state.active}")
 
-    # --- the tree ---
+    def _load_network(self, without: str = "") -> None:
+        slots = self._slots.all()
+        known = [made for made in self._records.all() if made.name in slots and made.name != without]
+        sliver_network.load(self.node.run, {slots[made.name]: made.ports for made in known})
 
-    def _tree(self, machine: str) -> Path:
-        return self.node.root / MACHINES / machine
+    def _collect_images(self) -> None:
+        self._images.collect({made.manifest for made in self._records.all()})
 
-    def _beside(self, machine: str) -> Path:
-        """Where a tree is made and removed; machinectl passes over names that begin with a dot."""
-        name = hashlib.sha256(machine.encode()).hexdigest()[:16]
-        return self.node.root / MACHINES / f".bm-{name}"
-
-    def _remove_beside(self, machine: str) -> None:
-        beside = self._beside(machine)
-        if not beside.exists():
-            return
-        self._refuse_mounts(beside)
-        # rm copes with trees of any depth, never follows a link and stays on one file system.
-        words = ["rm", "--recursive", "--force", "--one-file-system", "--", str(beside)]
-        self.node.run(words, timeout=REMOVE_SECONDS)
-
-    def _refuse_mounts(self, folder: Path) -> None:
-        live = [mount.target for mount in mount_table() if mount.target.is_relative_to(folder)]
-        if live:
-            raise LiveMounts(", ".join(str(path) for path in live))
+    def _whole(self, made: Made, slot: Slot | None) -> bool:
+        folder = SliverTree(self.node.root, made.machine).folder
+        return (
+            slot is not None
+            and folder.is_dir()
+            and (folder / sliver_files.SETTINGS).is_file()
+            and self._images.tree(made.manifest).is_dir()
+            and self._accounts.is_there(made.name, slot)
+        )
 
 
-def _ours(desired: NodeSlivers) -> list[Sliver]:
-    """Return the slivers that the node brings up by itself; a delegated one is its delegate's to make."""
-    return [item for item in desired.slivers if item.instantiation is Instantiation.PLC]
+def _wanted(desired: NodeSlivers, there: Collection[str]) -> list[Sliver]:
+    """Return what the node brings up by itself, and what others had made here and may keep."""
+    own = (Instantiation.PLC,)
+    others = (Instantiation.DELEGATED, Instantiation.CONTROLLER)
+    return [
+        item
+        for item in desired.slivers
+        if item.instantiation in own or (item.instantiation in others and item.name in there)
+    ]
+
+
+def _action(sliver: Sliver, item: Item | None) -> Action | None:
+    if item is None:
+        return Action(Verb.CREATE, sliver.name, "is not there")
+    if not item.digest:
+        return Action(Verb.CREATE, sliver.name, "was not finished")
+    if item.digest != sliver_files.digest(sliver):
+        return Action(Verb.CHANGE, sliver.name, "has other settings")
+    held = isinstance(item, SliverItem) and item.held
+    active = isinstance(item, SliverItem) and item.active
+    if sliver.enabled and not held:
+        return None if item.running else Action(Verb.START, sliver.name, "does not run")
+    return Action(Verb.STOP, sliver.name, "shall not run") if active else None
 
 
 def _unit(machine: str) -> str:
-    return f"systemd-nspawn@{machine}.service"
+    # As systemd-escape(1) has it: a dash would be a slash to systemd.
+    escaped = machine.replace("-", "\\x2d")
+    return f"sliver@{escaped}.service"

@@ -15,11 +15,12 @@ from host.halt import Halt
 from host.run import Runner
 from images.cache import Cache
 from images.make import make_image
-from images.manifest import Manifest, SignedImage
+from images.manifest import Manifest, SignedImage, parse
 from images.plan import OldTree
 from images.sources.archive import ArchiveSource
 from images.store import BlobStore
 from images.unpack import install
+from tests.guest.node_system import lay_over, run
 from wire.messages import ImageRef
 
 HERE = Path(__file__).parent
@@ -56,23 +57,53 @@ class Guest:
     image: ImageRef
 
 
-@pytest.fixture(scope="session")
-def sliver_image() -> Manifest:
-    """The slivers' image, made here from its archive; a kept guest still has it."""
-    STORE.mkdir(exist_ok=True)
-    with ArchiveSource(SLIVER_IMAGE) as source:
-        return make_image("sliver", source, BlobStore(STORE))
-
-
-@pytest.fixture
-def guest(sliver_image: Manifest) -> Guest:
-    """This system as a node."""
+def make_guest(sliver_image: Manifest, source: type[Stored] = Stored) -> Guest:
+    """Return this system as a node that has told nothing yet."""
     told: list[Event] = []
     events = Events("guest", (told.append,))
 
     def unpack(ref: ImageRef, target: Path, trees: Sequence[OldTree]) -> None:
         tree = next((tree for tree in trees if tree.digest == ref.manifest), None)
         signed = SignedImage(ref.name, ref.manifest, None)
-        install(signed, target, Stored(BlobStore(STORE)), Cache(None, events), tree=tree)
+        install(signed, target, source(BlobStore(STORE)), Cache(None, events), tree=tree)
 
     return Guest(Node(Runner(), events, unpack), told, ImageRef(sliver_image.name, sliver_image.digest))
+
+
+@pytest.fixture(scope="session")
+def sliver_image() -> Manifest:
+    """The slivers' image, made here from its archive; a kept guest still has it."""
+    STORE.mkdir(exist_ok=True)
+    known = STORE / "sliver.digest"
+    if known.exists():
+        return parse(BlobStore(STORE).get(known.read_text()))
+    with ArchiveSource(SLIVER_IMAGE) as source:
+        manifest = make_image("sliver", source, BlobStore(STORE))
+    known.write_text(manifest.digest)
+    return manifest
+
+
+@pytest.fixture
+def guest(sliver_image: Manifest) -> Guest:
+    """This system as a node."""
+    return make_guest(sliver_image)
+
+
+@pytest.fixture(scope="module")
+def guest_of_module(sliver_image: Manifest) -> Guest:
+    """The same for tests that share what they make."""
+    return make_guest(sliver_image)
+
+
+@pytest.fixture(scope="session")
+def node_system() -> None:
+    """The units and programs of a node."""
+    lay_over()
+
+
+@pytest.fixture(scope="session")
+def slice_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key of a slice's owner."""
+    key = tmp_path_factory.mktemp("keys") / "slice"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    return key

@@ -8,20 +8,28 @@ from typing import Any
 
 from configmanager.backends.base import Node
 from host.events import Event, Events
-from host.run import CommandFailed, Completed, Runner
+from host.run import CommandFailed, CommandTimedOut, Completed, Runner
 from images.plan import OldTree
 from wire.messages import ImageRef
 
 
 class FakeRunner(Runner):
-    """Knows systemctl, journalctl, sync and rm; keeps every argv. Units in `broken` do not start."""
+    """Knows systemctl, journalctl, sync, rm, nft and accounts below `root`; keeps every argv.
 
-    def __init__(self) -> None:
+    Units in `broken` do not start, those in `slow` not in time. `since` is when units failed, in seconds of
+    the monotonic clock; `table` what nft was given last.
+    """
+
+    def __init__(self, root: Path) -> None:
         self.argvs: list[list[str]] = []
         self.active: dict[str, str] = {}
         self.broken: set[str] = set()
+        self.slow: set[str] = set()
+        self.since = 0.0
+        self.table = ""
+        self._root = root
 
-    def __call__(self, argv: Sequence[Any], **_: Any) -> Completed:
+    def __call__(self, argv: Sequence[Any], *, input: bytes | None = None, **_: Any) -> Completed:
         words = [str(word) for word in argv]
         self.argvs.append(words)
         stdout = ""
@@ -31,7 +39,23 @@ class FakeRunner(Runner):
             _remove(Path(words[-1]))
         elif words[0] == "journalctl":
             stdout = "out of luck\n"
+        elif words[0] == "nft" and input is not None:
+            self.table = input.decode()
+        elif words[0] == "nft":
+            stdout = self.table if "chain" in self.table else ""
+        elif words[0] == "useradd":
+            number = words[words.index("--uid") + 1]
+            self._change_accounts(words[-1], f"{words[-1]}:x:{number}:1::/:/bin/false\n")
+        elif words[0] == "userdel":
+            self._change_accounts(words[-1], "")
         return Completed(tuple(words), 0, stdout, "", 0.0)
+
+    def _change_accounts(self, name: str, line: str) -> None:
+        for file in ("passwd", "shadow"):
+            path = self._root / "etc" / file
+            path.parent.mkdir(exist_ok=True)
+            old = path.read_text().splitlines(keepends=True) if path.exists() else []
+            path.write_text("".join([*(each for each in old if not each.startswith(f"{name}:")), line]))
 
     def _systemctl(self, words: list[str]) -> str:
         verb = next(word for word in words[1:] if not word.startswith("-"))
@@ -39,12 +63,16 @@ class FakeRunner(Runner):
         if verb == "show":
             return "\n".join(
                 f"Type=notify\nResult=success\nId={unit}\nActiveState={self.active.get(unit, 'inactive')}\n"
+                f"InactiveEnterTimestampMonotonic={int(self.since * 1e6)}\n"
                 for unit in units
             )
         for unit in units:
             if verb == "start" and unit in self.broken:
                 self.active[unit] = "failed"
                 raise CommandFailed(words, 1, "")
+            if verb == "start" and unit in self.slow:
+                self.active[unit] = "activating"
+                raise CommandTimedOut("systemctl")
             if verb in ("start", "stop"):
                 self.active[unit] = "active" if verb == "start" else "inactive"
         return ""
@@ -59,7 +87,7 @@ class FakeNode:
     """A node below `root`."""
 
     def __init__(self, root: Path) -> None:
-        self.runner = FakeRunner()
+        self.runner = FakeRunner(root)
         self.told: list[Event] = []
         self.unpacked: list[str] = []
         self.offered: list[str] = []
@@ -76,6 +104,9 @@ class FakeNode:
         if self.fail_unpack is not None:
             raise self.fail_unpack
         (target / "usr").mkdir()
+        (target / "home").mkdir()
+        (target / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+        (target / "etc/shadow").write_text("root:*:1::::::\n")
         self.unpacked.append(ref.name)
 
     @property

@@ -17,10 +17,11 @@ def test_a_number_stays_with_its_sliver_and_is_free_again_afterwards(tmp_path):
 
 def test_nothing_of_two_slots_meets():
     all_slots = [Slot(number) for number in range(1, slots.MOST + 1)]
-    for what in ("interface", "network", "gateway", "address", "first_user"):
+    for what in ("interface", "network", "gateway", "address", "first_user", "account"):
         assert len({getattr(slot, what) for slot in all_slots}) == slots.MOST
     assert all(slot.network.subnet_of(NETWORK) for slot in (all_slots[0], all_slots[-1]))
     assert {slot.gateway for slot in all_slots}.isdisjoint(slot.address for slot in all_slots)
+    assert max(slot.account for slot in all_slots) < min(slot.first_user for slot in all_slots)
     # Names of interfaces have at most 15 characters; users 31 bits, as programs expect of them.
     assert max(len(slot.interface) for slot in all_slots) <= 15
     assert all_slots[-1].first_user + 0xFFFF < 2**31

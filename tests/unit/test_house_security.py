@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/security.md").read_text()
 TESTS = {
-    path.stem: path for room in ("unit", "host", "vm") for path in (ROOT / "tests" / room).rglob("test_*.py")
+    path.stem: path
+    for room in ("unit", "host", "vm", "guest")
+    for path in (ROOT / "tests" / room).rglob("test_*.py")
 }
 ROWS = [
     line.strip("| ").split(" | ")

@@ -6,7 +6,7 @@ from tests.vm.harness.artifacts import BUILD
 from tests.vm.harness.expect import assert_node_is_up, network_bytes
 from tests.vm.harness.installed import MainJob
 from tests.vm.harness.leaks import holders, node_key, server_secrets
-from tests.vm.harness.site import NODE
+from tests.vm.harness.site import NODE, SLIVER
 
 
 def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:
@@ -20,8 +20,10 @@ def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:
     assert set(main_job.said["volumes"].split()) == {"swap", "root", "slivers"}
     assert len(main_job.said["physical"].split()) == 2
     assert "/boot" in main_job.said["mounts"]
-    assert "/var/lib/machines" in main_job.said["mounts"]
+    assert "/var/lib/slivers" in main_job.said["mounts"]
     assert main_job.said["swap"]
+    # The slice's key opens its sliver, whose user becomes root there.
+    assert main_job.said["sliver"].split() == [SLIVER, SLIVER, "root"]
 
 
 def test_secrets_are_where_they_belong_and_nowhere_else(main_job: MainJob) -> None:

@@ -8,6 +8,7 @@ import shlex
 import sys
 import threading
 import time
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -121,7 +122,7 @@ def _tell_sizes(view: View, built: Artifacts) -> None:
 def _tell_shells(view: View, site: Site, keep: bool) -> None:
     node = shlex.join(site.shell.argv())
     view.say(f"a shell on the node   : {node}")
-    view.say(f"a shell in the sliver : {node} -t machinectl shell {SLIVER}")
+    view.say(f"a shell in the sliver : {shlex.join(replace(site.shell, user=SLIVER).argv())}")
     if keep:
         processes = " ".join(str(number) for number in site.processes())
         view.say(f"left running; to end  : kill {processes}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.vm.harness.expect import assert_node_is_up
 from tests.vm.harness.leaks import node_key, places_on_node
 from tests.vm.harness.server import Server
 from tests.vm.harness.shared import once
-from tests.vm.harness.site import NODE, Site, assemble, empty_folders, make_site
+from tests.vm.harness.site import NODE, SLIVER, Site, assemble, empty_folders, make_site
 from tests.vm.harness.timeline import Event
 
 _RECORD = "record.json"
@@ -81,6 +81,7 @@ def _install(target: Path, built: Artifacts, accelerator: str) -> None:
             "physical": site.shell.output("pvs --noheadings -o pv_name"),
             "mounts": site.shell.output("findmnt -n -o TARGET,SOURCE --real"),
             "swap": site.shell.output("swapon --show --noheadings"),
+            "sliver": replace(site.shell, user=SLIVER).output("id -un; hostname; su -c whoami", timeout=180),
             "key_found_at": " ".join(places_on_node(node_key(site.key), site.shell)),
         }
         site.shell.output("cat > /run/canary", stdin=CANARY.hex())

@@ -1,0 +1,77 @@
+"""What the node knows of each sliver of its own: what it was made from, and what was decided here.
+
+A record is the first thing of a sliver to come and the last to go, so nothing is ever left behind that is
+not known. It is on the disk before what it says is done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.files import sync_folder, write_atomic
+from wire.slivers import check_name, machine_name
+from wire.structure import MalformedMessage, structure_json, unstructure
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path("var/lib/configmanager/slivers")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sliver's record.
+
+    `manifest` is the image that it was made from, "" before; `start_digest` names what was written for its
+    next start, `digest` all its settings once it is finished. `ports` are forwarded to it. `held`: its owner
+    stopped it here; `anew`: its disk is to be made again.
+    """
+
+    name: str
+    machine: str
+    manifest: str = ""
+    start_digest: str = ""
+    digest: str = ""
+    ports: tuple[str, ...] = ()
+    held: bool = False
+    anew: bool = False
+
+
+class SliverRecords:
+    """The records of this node's slivers. `root` is "/" but in tests."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / FOLDER
+
+    def get(self, name: str) -> Made | None:
+        """Return a sliver's record, None without one."""
+        file = self._file(name)
+        try:
+            return structure_json(file.read_bytes(), Made)
+        except FileNotFoundError:
+            return None
+        except MalformedMessage as error:
+            # Its name is what matters: the sliver is ours, and its settings are written again.
+            log.error("%s is damaged: %s", file, error)
+            return Made(name, machine_name(name))
+
+    def all(self) -> list[Made]:
+        """Return all records, by name."""
+        found = [self.get(path.stem) for path in sorted(self._folder.glob("*.json"))]
+        return [made for made in found if made is not None]
+
+    def save(self, made: Made) -> Made:
+        """Keep a record, and return it."""
+        write_atomic(self._file(made.name), json.dumps(unstructure(made)) + "\n")
+        return made
+
+    def forget(self, name: str) -> None:
+        """Remove a record; doing so again changes nothing."""
+        if self._file(name).exists():
+            self._file(name).unlink()
+            sync_folder(self._folder)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{check_name(name)}.json"

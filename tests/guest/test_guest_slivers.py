@@ -1,0 +1,314 @@
+"""Slivers on a real node's system: each claim of docs/slivers.md about what they are and how they go."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from configmanager.backends import sliver_start
+from configmanager.backends.base import Action, Verb
+from configmanager.backends.sliver_start import SliverFailed, SliverFailing, SliverSlow
+from configmanager.backends.sliver_tree import LiveMounts
+from configmanager.backends.slivers import Slivers
+from tests.guest.conftest import Guest
+from tests.guest.node_system import run
+from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces, unit
+from tests.guest.waiting import eventually
+
+IMAGES = FOLDER / ".images"
+ONE = unit("demo-one")
+MEBI = 1024 * 1024
+
+
+@pytest.fixture
+def node(guest: Guest, node_system: None, slice_key: Path):
+    with nothing_left():
+        node = SliverGuest(guest, slice_key)
+        yield node
+        node.converge()
+
+
+def verbs(actions: list[Action]) -> list[Verb]:
+    return [action.verb for action in actions]
+
+
+def property_of(name: str, what: str) -> str:
+    return run("systemctl", "show", "--value", f"--property={what}", "--", name).stdout.strip()
+
+
+def restarted(node: SliverGuest, before: str) -> bool:
+    up = property_of(ONE, "ActiveState") == "active"
+    return up and node.leader("demo-one") not in ("", before)
+
+
+def used(folder: Path) -> int:
+    return int(run("du", "--summarize", "--block-size=1", "--one-file-system", str(folder)).stdout.split()[0])
+
+
+def test_a_sliver_is_a_system_of_its_own(node):
+    script = "echo 'it ran' > /root/ran\n"
+    assert verbs(node.converge(node.sliver(script=script))) == [Verb.CREATE]
+    slot = node.slot("demo_one")
+    assert node.inside("demo-one", "hostname").strip() == "demo-one"
+    assert node.inside("demo-one", "cat /proc/1/comm").strip() == "systemd"
+    assert f"{slot.address}/30" in node.inside("demo-one", "ip -o address show dev host0")
+    eventually(lambda: node.inside("demo-one", "cat /root/ran || true") == "it ran\n", what="the initscript")
+    # Root there is a user of its own here.
+    leader = Path("/proc") / node.leader("demo-one")
+    assert leader.stat().st_uid == slot.first_user
+    group = (leader / "cgroup").read_text().splitlines()[-1]
+    assert group.startswith("0::/slivers.slice/slivers-demo\\x2done.slice/sliver@demo\\x2done.service/")
+    assert node.inside("demo-one", "cat /etc/machine-id") != Path("/etc/machine-id").read_text()
+    assert node.converge(node.sliver(script=script)) == []
+
+
+def test_removal_leaves_nothing(node):
+    before = traces()
+    node.converge(node.sliver(ports="tcp:8080:80"))
+    during = traces()
+    assert during.machines == {"demo-one"}
+    assert during.links - before.links == {"sliver1"}
+    assert during.accounts - before.accounts == {"demo_one"}
+    assert "table ip sliver_nat" in during.tables
+    node.converge()
+    assert_as(before)
+
+
+def test_slivers_of_one_image_share_it_and_see_nothing_of_each_other(node):
+    names = ["one", "two", "three", "four"]
+    node.converge(*(node.sliver(name) for name in names))
+    (image,) = IMAGES.iterdir()
+    before = run("find", str(image), "-printf", "%P %i %T@ %U %m\n").stdout
+    node.inside("one", "echo mine > /etc/motd; rm -r /usr/share/doc; chown 1000 /usr/bin/env")
+    assert node.inside("two", "cat /etc/motd; ls -d /usr/share/doc").endswith("/usr/share/doc\n")
+    assert run("find", str(image), "-printf", "%P %i %T@ %U %m\n").stdout == before
+    # What the four cost beside the image that they share.
+    own = {name: used(FOLDER / name) for name in names}
+    assert max(own.values()) < 2 * MEBI, own
+    assert used(image) > 40 * MEBI
+
+
+def test_a_hanging_initscript_hangs_neither_node_nor_sliver(node):
+    node.converge(node.sliver(script="while :; do sleep 1; done\n"))
+    shown = node.inside("demo-one", "systemctl show --property=SubState,RuntimeMaxUSec bm-initscript.service")
+    assert sorted(shown.split()) == ["RuntimeMaxUSec=5min", "SubState=running"]
+    assert node.ssh("demo_one", "true").returncode == 0
+
+
+def test_stopping_keeps_the_disk_until_somebody_starts_it(node):
+    sliver = node.sliver()
+    node.converge(sliver)
+    node.inside("demo-one", "echo precious > /root/data")
+    node.backend.stop("demo_one")
+    assert traces().machines == frozenset()
+    assert traces().links == {"lo"} | {each for each in traces().links if not each.startswith("sliver")}
+    # Another process of the manager, as after a reboot, leaves it stopped.
+    node.backend = Slivers(node.guest.node)
+    assert node.converge(sliver) == []
+    assert property_of(ONE, "ActiveState") == "inactive"
+    node.backend.start(node.wanted(sliver), "demo_one")
+    assert node.inside("demo-one", "cat /root/data") == "precious\n"
+
+
+def test_one_that_is_not_enabled_is_stopped_and_keeps_its_disk(node):
+    node.converge(node.sliver())
+    node.inside("demo-one", "echo precious > /root/data")
+    node.converge(node.sliver(enabled="0"))
+    assert property_of(ONE, "ActiveState") == "inactive"
+    assert (FOLDER / "demo-one/upper/root/data").read_text() == "precious\n"
+    node.converge(node.sliver(enabled="1"))
+    assert node.inside("demo-one", "cat /root/data") == "precious\n"
+
+
+def test_one_made_again_has_a_new_disk_and_destroy_removes_it(node):
+    sliver = node.sliver()
+    node.converge(sliver)
+    node.inside("demo-one", "echo old > /root/data")
+    node.backend.recreate(node.wanted(sliver), "demo_one")
+    assert node.inside("demo-one", "cat /root/data 2>&1 || true").count("old") == 0
+    node.backend.destroy("demo_one")
+    assert not (FOLDER / "demo-one").exists()
+
+
+def test_the_watchdog_starts_what_was_killed(node):
+    node.converge(node.sliver())
+    before = node.leader("demo-one")
+    run("systemctl", "kill", "--signal=KILL", "--kill-whom=all", "--", ONE)
+    eventually(
+        lambda: restarted(node, before),
+        what="a restart",
+    )
+    assert property_of(ONE, "NRestarts") == "1"
+    assert node.inside("demo-one", "hostname") == "demo-one\n"
+
+
+def test_one_that_reboots_comes_back_and_one_that_is_switched_off_too(node):
+    node.converge(node.sliver())
+    for times, how in enumerate(("reboot", "poweroff"), 1):
+        before = node.leader("demo-one")
+        node.inside("demo-one", f"systemctl --no-block {how}")
+        eventually(lambda before=before: restarted(node, before), what=how, seconds=120)
+        assert property_of(ONE, "NRestarts") == str(times)
+
+
+def test_the_watchdog_has_a_limit_and_the_server_hears_of_it(node):
+    sliver = node.sliver()
+    node.converge(sliver)
+    node.inside("demo-one", "rm /sbin/init /lib/systemd/systemd")
+    node.backend.stop("demo_one")
+    with pytest.raises(SliverFailed):
+        node.backend.start(node.wanted(sliver), "demo_one")
+    eventually(lambda: property_of(ONE, "ActiveState") == "failed", what="the limit")
+    restarts = property_of(ONE, "NRestarts")
+    for _ in range(2):
+        (action,) = node.backend.plan(node.wanted(sliver), node.backend.observe())
+        assert action.verb is Verb.START
+        with pytest.raises(SliverFailing):
+            node.backend.apply(node.wanted(sliver), action)
+    assert [event["name"] for event in node.events("sliver.failing")] == ["demo_one"]
+    assert property_of(ONE, "NRestarts") == restarts
+    # Its owner may mend it: here by a new disk.
+    node.backend.recreate(node.wanted(sliver), "demo_one")
+    assert node.inside("demo-one", "hostname") == "demo-one\n"
+
+
+def test_slivers_start_one_after_the_other_and_a_slow_one_holds_nobody_up(node, monkeypatch):
+    names = ["one", "two", "three"]
+    slivers = [node.sliver(name) for name in names]
+    node.converge(*slivers)
+    hold = "[Unit]\nDefaultDependencies=no\nBefore=basic.target\n"
+    hold += "[Service]\nType=oneshot\nExecStart=sleep infinity\n"
+    node.inside(
+        "two", f"printf '{hold}' > /etc/systemd/system/hold.service; systemctl add-wants basic.target hold"
+    )
+    run("systemctl", "stop", "--", *(unit(name) for name in names))
+    node.guest.told.clear()
+    wanted = node.wanted(*slivers)
+    actions = node.backend.plan(wanted, node.backend.observe())
+    assert [(action.verb, action.name) for action in actions] == [(Verb.START, name) for name in names]
+    begun = []
+    for action in actions:
+        if action.name == "two":
+            begun.append(time.monotonic())
+            monkeypatch.setattr(sliver_start, "PATIENCE_SECONDS", 40.0)
+            with pytest.raises(SliverSlow):
+                node.backend.apply(wanted, action)
+            assert 40 <= time.monotonic() - begun[-1] < 60
+            monkeypatch.undo()
+        else:
+            node.backend.apply(wanted, action)
+    assert [event["name"] for event in node.events("sliver.started")] == ["one", "three"]
+    entered = [int(property_of(unit(name), "InactiveExitTimestampMonotonic")) / 1e6 for name in names]
+    assert all(later - sooner >= 3 for sooner, later in pairwise(entered))
+
+
+def test_a_folder_with_live_mounts_is_never_removed(node):
+    node.converge(node.sliver())
+    (FOLDER / "demo-one/upper/data").write_text("precious")
+    mount = FOLDER / "demo-one/given"
+    run("mount", "-t", "tmpfs", "tmpfs", str(mount))
+    wanted = node.wanted()
+    (action,) = node.backend.plan(wanted, node.backend.observe())
+    with pytest.raises(LiveMounts, match="given"):
+        node.backend.apply(wanted, action)
+    run("umount", str(mount))
+    assert (FOLDER / "demo-one/upper/data").read_text() == "precious"
+
+
+def test_somebody_in_the_tree_puts_the_removal_off(node):
+    node.converge(node.sliver())
+    somebody = subprocess.Popen(["sleep", "1000"], cwd=FOLDER / "demo-one/root")
+    wanted = node.wanted()
+    (action,) = node.backend.plan(wanted, node.backend.observe())
+    with pytest.raises(LiveMounts, match="root"):
+        node.backend.apply(wanted, action)
+    assert (FOLDER / "demo-one/root/etc/passwd").exists()
+    somebody.kill()
+    somebody.wait()
+    assert verbs(node.converge()) == [Verb.REMOVE]
+
+
+def test_stopping_the_unit_lets_the_sliver_end_well(node):
+    """As halting the node does: its units end before file systems and network go."""
+    node.converge(node.sliver())
+    end = (
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\nExecStop=sh -c 'date > /root/ended'\n"
+    )
+    node.inside("demo-one", f'printf "{end}" > /etc/systemd/system/end.service; systemctl start end')
+    run("systemctl", "stop", "--", ONE)
+    assert (FOLDER / "demo-one/upper/root/ended").exists()
+    assert property_of(ONE, "Result") == "success"
+    assert "shutdown.target" in property_of(ONE, "Conflicts")
+    assert "shutdown.target" in property_of(ONE, "Before")
+
+
+@pytest.mark.skipif(
+    "pids" not in Path("/sys/fs/cgroup/cgroup.controllers").read_text(), reason="no such controller"
+)
+def test_a_fork_bomb_leaves_the_node_well(node):
+    node.converge(node.sliver())
+    run("systemctl", "set-property", "--runtime", "slivers-demo\\x2done.slice", "TasksMax=300")
+    bomb = "bomb() { bomb | bomb & }; bomb"
+    node.inside("demo-one", f"systemd-run --no-block --collect sh -c '{bomb}'")
+    eventually(
+        lambda: int(property_of("slivers-demo\\x2done.slice", "TasksCurrent")) > 250,
+        what="a bomb",
+        seconds=120,
+    )
+    started = time.monotonic()
+    assert run("true").returncode == 0
+    assert verbs(node.converge()) == [Verb.REMOVE]
+    assert time.monotonic() - started < 170
+
+
+@pytest.fixture
+def outside():
+    """A machine beyond the node, in a network namespace: it has 192.0.2.2, the node 192.0.2.1."""
+    run("ip", "netns", "add", "outside")
+    run("ip", "link", "add", "out0", "type", "veth", "peer", "name", "in0", "netns", "outside")
+    run("ip", "address", "add", "192.0.2.1/24", "dev", "out0")
+    run("ip", "link", "set", "out0", "up")
+    for words in ("address add 192.0.2.2/24 dev in0", "link set in0 up", "link set lo up"):
+        run("ip", "-n", "outside", *words.split())
+    yield ["ip", "netns", "exec", "outside"]
+    run("ip", "netns", "delete", "outside")
+    run("ip", "link", "delete", "out0", ok=False)
+
+
+SERVE = "mkdir -p /srv/web\necho 'it answers' > /srv/web/index.html\nbusybox httpd -p 80 -h /srv/web\n"
+FETCH = "import urllib.request as u; print(u.urlopen('http://192.0.2.1:8080/', timeout=5).read().decode())"
+
+
+def test_ports_lead_in_from_outside_and_the_world_sees_the_nodes_address(outside, node):
+    sliver = node.sliver(ports="tcp:8080:80", script=SERVE)
+    node.converge(sliver)
+
+    def answer() -> str:
+        return subprocess.run([*outside, "python3", "-c", FETCH], capture_output=True, text=True).stdout
+
+    eventually(lambda: "it answers" in answer(), what="an answer from the sliver")
+    listener = (
+        "import socket; s = socket.create_server(('192.0.2.2', 7)); "
+        "print('up', flush=True); print(s.accept()[1][0])"
+    )
+    with subprocess.Popen([*outside, "python3", "-c", listener], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "up\n"
+        node.inside("demo-one", "echo | busybox nc -w 5 192.0.2.2 7")
+        assert server.stdout.read() == "192.0.2.1\n"
+    # Other ports need no restart, and what is taken away is closed.
+    leader = node.leader("demo-one")
+    node.converge(node.sliver(ports="tcp:8081:80", script=SERVE))
+    assert "it answers" not in answer()
+    assert node.leader("demo-one") == leader
+
+
+def test_a_table_that_somebody_flushed_comes_back(node):
+    sliver = node.sliver(ports="tcp:8080:80")
+    node.converge(sliver)
+    run("nft", "flush", "ruleset")
+    assert verbs(node.converge(sliver)) == [Verb.START]
+    assert "8080" in run("nft", "list", "table", "ip", "sliver_nat").stdout

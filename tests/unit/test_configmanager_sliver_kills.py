@@ -1,0 +1,150 @@
+"""A manager that ends at any point of a sliver's making, changing or removal: the next one finishes it.
+
+The same with real kills and a running sliver is in tests/guest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configmanager import slots
+from configmanager.backends import sliver_accounts, sliver_files, sliver_record, sliver_start
+from configmanager.backends.base import Node
+from configmanager.backends.slivers import Slivers
+from configmanager.slots import Slots
+from host import files
+from host.run import Completed
+from tests.unit.configmanager_fakes import FakeNode, FakeRunner
+from tests.unit.test_configmanager_slivers import DESIRED, NEW, NOTHING, OLD, SLIVER, UNIT
+from wire.messages import ImageRef
+from wire.slivers import NodeSlivers
+
+NEWER = replace(DESIRED, images=(ImageRef("sliver", NEW),))
+CHANGED = replace(DESIRED, slivers=(replace(SLIVER, initscript="echo other", keys=()),))
+
+
+class Killed(BaseException):
+    """Stands for a process that is not there any more: nothing catches it."""
+
+
+class Points(FakeRunner):
+    """Ends at a point; points are before and after each command and each durable write."""
+
+    def __init__(self, inner: FakeRunner) -> None:
+        super().__init__(inner._root)
+        self.inner = inner
+        self.left = 0
+
+    def passed(self) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+    def __call__(self, argv: Sequence[Any], **options: Any) -> Completed:
+        self.passed()
+        done = self.inner(argv, **options)
+        self.passed()
+        return done
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNode:
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    monkeypatch.setattr(sliver_start, "APART_SECONDS", 0.0)
+    return FakeNode(tmp_path)
+
+
+@pytest.fixture
+def points(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> Points:
+    points = Points(fake.runner)
+
+    def write_atomic(*arguments: Any, **options: Any) -> None:
+        points.passed()
+        files.write_atomic(*arguments, **options)
+        points.passed()
+
+    for module in (sliver_accounts, sliver_files, sliver_record, slots):
+        monkeypatch.setattr(module, "write_atomic", write_atomic)
+    return points
+
+
+Work = Callable[[Slivers], None]
+
+
+def passes(desired: NodeSlivers) -> Work:
+    def work(backend: Slivers) -> None:
+        for action in backend.plan(desired, backend.observe()):
+            backend.apply(desired, action)
+
+    return work
+
+
+def cut_short(fake: FakeNode, points: Points, before: Work, work: Work) -> Iterator[int]:
+    """For each point of `work`: have it done after `before`, up to that point, and yield."""
+    node = Node(points, fake.node.events, fake.node.unpack, fake.root)
+    for number in range(500):
+        points.left = 10**6
+        before(Slivers(fake.node))
+        points.left = number
+        try:
+            work(Slivers(node))
+        except Killed:
+            points.left = 10**6
+            yield number
+        else:
+            return
+    raise AssertionError("it never ends")
+
+
+def is_settled(fake: FakeNode, desired: NodeSlivers) -> bool:
+    backend = Slivers(fake.node)
+    return backend.plan(desired, backend.observe()) == ()
+
+
+def has_nothing(fake: FakeNode) -> bool:
+    left = {path.name for path in fake.root.rglob("*") if path.is_file()}
+    return Slots(fake.root).all() == {} and left <= {"passwd", "shadow", "slots.json"}
+
+
+@pytest.mark.parametrize("then", [DESIRED, NOTHING], ids=["wanted", "unwanted"])
+def test_making(fake: FakeNode, points: Points, then: NodeSlivers) -> None:
+    for _ in cut_short(fake, points, passes(NOTHING), passes(DESIRED)):
+        passes(then)(Slivers(fake.node))
+        assert is_settled(fake, then)
+        assert (fake.runner.active[UNIT] == "active") if then == DESIRED else has_nothing(fake)
+
+
+def test_changing(fake: FakeNode, points: Points) -> None:
+    script = fake.root / "var/lib/slivers/demo-one/given/initscript"
+    for _ in cut_short(fake, points, passes(DESIRED), passes(CHANGED)):
+        passes(CHANGED)(Slivers(fake.node))
+        assert is_settled(fake, CHANGED)
+        assert "echo other" in script.read_text()
+
+
+def test_removing(fake: FakeNode, points: Points) -> None:
+    for _ in cut_short(fake, points, passes(DESIRED), passes(NOTHING)):
+        passes(NOTHING)(Slivers(fake.node))
+        assert has_nothing(fake)
+
+
+def test_making_anew_never_lays_what_was_written_over_another_image(fake: FakeNode, points: Points) -> None:
+    data = fake.root / "var/lib/slivers/demo-one/upper/data"
+    settings = data.parents[1] / "settings"
+
+    def old(backend: Slivers) -> None:
+        passes(NOTHING)(backend)
+        passes(DESIRED)(backend)
+        data.write_text("old")
+
+    for _ in cut_short(fake, points, old, lambda backend: backend.recreate(NEWER, "demo_one")):
+        assert not data.exists() or OLD in settings.read_text()
+        passes(NEWER)(Slivers(fake.node))
+        assert is_settled(fake, NEWER)
+        assert data.exists() == (OLD in settings.read_text())

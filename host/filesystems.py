@@ -9,7 +9,10 @@ from host.storage import Layout, filesystem_uuid
 from host.target import BOOT_LABEL
 
 ROOT_LABEL = "bm-root"
+SLIVERS_LABEL = "bm-slivers"
 _MAKE_SECONDS = 1800.0
+# Each sliver has so much room: see ext4(5), and the option in the installed fstab.
+_PROJECT_QUOTAS = ("-O", "quota,project", "-E", "quotatype=prjquota")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class FileSystem:
         if self.fstype == "swap":
             command = ["mkswap", "--force", "--label", self.label, "--uuid", self.uuid, self.device]
         else:
-            command = ["mkfs.ext4", "-q", "-F", "-L", self.label, "-U", self.uuid, self.device]
+            features = _PROJECT_QUOTAS if self.label == SLIVERS_LABEL else ()
+            command = ["mkfs.ext4", "-q", "-F", *features, "-L", self.label, "-U", self.uuid, self.device]
         run(command, timeout=_MAKE_SECONDS)
 
 
@@ -38,7 +42,7 @@ def filesystems(layout: Layout) -> tuple[FileSystem, ...]:
     places = (
         (layout.volume_device("root"), "ext4", ROOT_LABEL),
         (layout.boot_device, "ext4", BOOT_LABEL),
-        (layout.volume_device("slivers"), "ext4", "bm-slivers"),
+        (layout.volume_device("slivers"), "ext4", SLIVERS_LABEL),
         (layout.volume_device("swap"), "swap", "bm-swap"),
     )
     return tuple(

@@ -28,7 +28,7 @@ HOST_KEY = Path("etc/ssh/ssh_host_ed25519_key.pub")
 FSTAB = f"""# Written by bootmanager.
 {ROOT_DEVICE} / ext4 errors=remount-ro 0 1
 LABEL={BOOT_LABEL} /boot ext4 nosuid,nodev 0 2
-{SLIVERS_DEVICE} /{SLIVERS_FOLDER} ext4 nodev 0 2
+{SLIVERS_DEVICE} /{SLIVERS_FOLDER} ext4 nodev,prjquota 0 2
 {SWAP_DEVICE} none swap sw 0 0
 """
 

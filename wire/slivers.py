@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from wire.messages import ImageRef
+from wire.rspec import RSpec
 
 # A letter or digit at both ends: systemd takes neither a leading nor a trailing dash in a machine's name.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,30}[a-z0-9])?")
@@ -104,6 +105,10 @@ class Sliver:
         if len(self.script) > MAXIMUM_SCRIPT or "\0" in self.script:
             raise ValueError(f"{self.name}: initscript is over {MAXIMUM_SCRIPT} characters or holds a NUL")
         _ = self.ports
+        try:
+            _ = self.rspec
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
     def attribute(self, tagname: str) -> str:
         """Return the attribute's value, "" without one."""
@@ -124,6 +129,12 @@ class Sliver:
     def enabled(self) -> bool:
         """Whether it shall run; one that shall not keeps its disk (attribute `enabled`, 0 or 1)."""
         return self.attribute("enabled").strip() != "0"
+
+    @property
+    def rspec(self) -> RSpec:
+        """What the sliver is given of the node's resources."""
+        # As attribute() does, of two with one name the first counts.
+        return RSpec.read({item.tagname: item.value for item in reversed(self.attributes)})
 
     @property
     def script(self) -> str:
@@ -164,12 +175,16 @@ class NodeSlivers:
         _unique("sliver", (sliver.machine for sliver in self.slivers))
         _unique("service", (service.name for service in self.services))
         _unique("image", (image.name for image in self.images))
-        ports = (port for sliver in self.slivers for port in sliver.ports)
-        _unique("port", (f"{port.protocol}:{port.outside}" for port in ports))
+        _one_owner_each(self.slivers)
         for image in self.images:
             check_image_name(image.name)
             if not re.fullmatch("[0-9a-f]{64}", image.manifest):
                 raise ValueError(f"image {image.name}: the manifest is not a SHA-256 in hex")
+
+    @property
+    def instantiated(self) -> tuple[Sliver, ...]:
+        """The slivers that the node brings up by itself; a delegated one is its delegate's to make."""
+        return tuple(item for item in self.slivers if item.instantiation is Instantiation.PLC)
 
     def image(self, name: str) -> ImageRef | None:
         """Return the image of that name, None without one."""
@@ -199,3 +214,13 @@ def _unique(what: str, names: Iterable[str]) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"{what} {', '.join(twice)} is there more than once")
+
+
+def _one_owner_each(slivers: Iterable[Sliver]) -> None:
+    owners: dict[str, str] = {}
+    for sliver in slivers:
+        for port in sliver.ports:
+            taken = f"{port.protocol}:{port.outside}"
+            if taken in owners:
+                raise ValueError(f"port {taken} is {owners[taken]}'s, {sliver.name} cannot have it too")
+            owners[taken] = sliver.name

@@ -57,6 +57,22 @@ class Guest:
     image: ImageRef
 
 
+@pytest.fixture
+def told() -> list[Event]:
+    """What backends tell."""
+    return []
+
+
+@pytest.fixture
+def bare(told: list[Event]) -> Node:
+    """This system as a node, for backends that unpack nothing: making the slivers' image takes minutes."""
+
+    def unpack(ref: ImageRef, _target: Path, _trees: Sequence[OldTree]) -> None:
+        raise AssertionError(f"no image was needed, {ref.name} was asked for")
+
+    return Node(Runner(), Events("guest", (told.append,)), unpack)
+
+
 def make_guest(sliver_image: Manifest, source: type[Stored] = Stored) -> Guest:
     """Return this system as a node that has told nothing yet."""
     told: list[Event] = []

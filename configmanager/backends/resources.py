@@ -1,0 +1,204 @@
+"""Limits of slivers: processors, memory, processes, the disk's time by control groups, its room by quotas.
+
+A sliver's limits are there before the sliver is, as a drop-in of its slice unit, and stay for as long as
+anything of the sliver is there. The units, the folders and the slots are the backend `slivers`' to make.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from configmanager.backends import quota, slice_files, units
+from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
+from configmanager.backends.cpu_weights import GUARANTEED_PART, SLIVERS_WEIGHT, cpu_weights
+from configmanager.backends.quota import Quotas, Room
+from configmanager.backends.slice_files import ALL, ALL_TEXT, Limits, Written
+from configmanager.slots import Slots
+from host.files import sync_folder, write_atomic
+from wire.errors import CommandError, ConfigurationError
+from wire.slivers import NodeSlivers, machine_name
+
+log = logging.getLogger(__name__)
+
+SLIVERS = Path("var/lib/slivers")
+CONTROL_GROUPS = Path("sys/fs/cgroup")
+_ALL_DIGEST = "as written"
+
+
+class ProcessorsGiven(ConfigurationError):
+    """The guarantees of processor time are more than the node can give."""
+
+    code = "processors-given-away"
+    title = "The node cannot guarantee a sliver its processor time"
+    hint = "Lower cpu_min of a slice on this node. The sliver runs without a guarantee, by its cpu_share."
+
+
+class LimitsOverridden(CommandError):
+    """systemd has other limits for a sliver than those that were written."""
+
+    code = "limits-overridden"
+    title = "A sliver's limits are overridden"
+    hint = "Somebody set them by hand: `systemctl cat UNIT` shows where; remove that."
+
+
+class Resources(Backend):
+    """A drop-in for each sliver's slice unit, a project quota for its folder; a drop-in for all slivers."""
+
+    name: ClassVar[str] = "resources"
+    claims: ClassVar[frozenset[str]] = frozenset({"units:slivers-", "quota"})
+
+    def __init__(self, node: Node, processors: int | None = None) -> None:
+        super().__init__(node)
+        self._processors = processors or os.cpu_count() or 1
+        self._told_of_quota = False
+
+    def observe(self) -> tuple[Item, ...]:
+        written = self._all_written()
+        shown = self._shown([ALL, *(_unit(each.limits.sliver) for each in written)])
+        rooms = self._rooms()
+        items = []
+        if self._file(ALL).exists():
+            good = self._file(ALL).read_text() == ALL_TEXT and shown[ALL]["CPUWeight"] == str(SLIVERS_WEIGHT)
+            items.append(Item(ALL, _ALL_DIGEST if good else "", True))
+        for each in written:
+            good = shown[_unit(each.limits.sliver)] == each.properties and self._has_room(each, rooms)
+            items.append(Item(each.limits.sliver, each.limits.digest if good else "", True))
+        return tuple(items)
+
+    def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
+        weights = cpu_weights(desired.instantiated, self._processors)
+        wanted = {ALL: _ALL_DIGEST} if desired.instantiated else {}
+        for sliver in desired.instantiated:
+            wanted[sliver.name] = Limits.of(sliver.name, sliver.rspec, weights.by_name[sliver.name]).digest
+        actions = difference(wanted, observed)
+        planned = {action.name for action in actions}
+        complaints = (
+            Action(Verb.CHANGE, name, "cannot have its cpu_min") for name in sorted(weights.refused - planned)
+        )
+        return (*actions, *complaints)
+
+    def apply(self, desired: NodeSlivers, action: Action) -> None:
+        if action.verb is Verb.REMOVE:
+            self.teardown(action.name)
+            return
+        if action.name == ALL:
+            self._write(ALL, ALL_TEXT)
+            self.node.run(["systemctl", "daemon-reload"])
+            return
+        weights = cpu_weights(desired.instantiated, self._processors)
+        sliver = next(item for item in desired.instantiated if item.name == action.name)
+        limits = Limits.of(sliver.name, sliver.rspec, weights.by_name[sliver.name])
+        slot = Slots(self.node.root).take(sliver.name)
+        self._write(_unit(sliver.name), slice_files.text(limits, slot.number))
+        self._make_room(sliver.name, slot.number, Room(limits.disk, limits.inodes))
+        self._have_it_read(_unit(sliver.name))
+        if sliver.name in weights.refused:
+            raise ProcessorsGiven(
+                f"{sliver.name} wants {sliver.rspec.cpu_min} ms/s, older slices have what there is of the "
+                f"{int(1000 * self._processors * GUARANTEED_PART)} ms/s of {self._processors} processors"
+            )
+
+    def teardown(self, name: str) -> None:
+        if name == ALL:
+            self._forget(ALL)
+            return
+        written = next((each for each in self._all_written() if each.limits.sliver == name), None)
+        if written is None:
+            return
+        if self._still_there(name):
+            log.info("%s keeps its limits until nothing of it is left", name)
+            return
+        others = {slot.number for other, slot in Slots(self.node.root).all().items() if other != name}
+        quotas = Quotas(self.node.run, self.node.root / SLIVERS)
+        if quotas.kept and written.project not in others:
+            quotas.limit(written.project, Room(0, 0))
+        self._forget(_unit(name))
+        Slots(self.node.root).release(name)
+
+    # --- control groups ---
+
+    def _file(self, unit: str) -> Path:
+        return self.node.root / slice_files.FOLDER / f"{unit}.d" / slice_files.FILE_NAME
+
+    def _all_written(self) -> list[Written]:
+        pattern = f"slivers-*.slice.d/{slice_files.FILE_NAME}"
+        found = []
+        for path in sorted((self.node.root / slice_files.FOLDER).glob(pattern)):
+            try:
+                found.append(slice_files.read(path.read_text()))
+            except ValueError as error:
+                # Where the sliver is still wanted it is written again.
+                log.error("%s is damaged: %s", path, error)
+        return found
+
+    def _write(self, unit: str, text: str) -> None:
+        write_atomic(self._file(unit), text)
+        sync_folder(self._file(unit).parent.parent)
+
+    def _have_it_read(self, unit: str) -> None:
+        """Let systemd know; one that it has not loaded it reads by itself, without all the others."""
+        wanted = slice_files.read(self._file(unit).read_text()).properties
+        if self._shown([unit])[unit] == wanted:
+            return
+        self.node.run(["systemctl", "daemon-reload"])
+        shown = self._shown([unit])[unit]
+        if wrong := [f"{name} is {shown.get(name)}" for name in wanted if shown.get(name) != wanted[name]]:
+            raise LimitsOverridden(f"{unit}: {', '.join(wrong)}")
+
+    def _forget(self, unit: str) -> None:
+        file = self._file(unit)
+        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            # It stays when somebody else has a drop-in there.
+            file.parent.rmdir()
+        sync_folder(file.parent.parent)
+        self.node.run(["systemctl", "daemon-reload"])
+
+    def _shown(self, names: list[str]) -> dict[str, dict[str, str]]:
+        return units.properties(self.node.run, names, slice_files.PROPERTIES)
+
+    def _still_there(self, name: str) -> bool:
+        events = self.node.root / CONTROL_GROUPS / ALL / _unit(name) / "cgroup.events"
+        try:
+            populated = "populated 1" in events.read_text()
+        except FileNotFoundError:
+            populated = False
+        return populated or self._folder(name).exists()
+
+    # --- room on the disk ---
+
+    def _folder(self, name: str) -> Path:
+        return self.node.root / SLIVERS / machine_name(name)
+
+    def _rooms(self) -> dict[int, Room] | None:
+        """Return the limits of all projects, None where there are no quotas."""
+        quotas = Quotas(self.node.run, self.node.root / SLIVERS)
+        return quotas.limits() if quotas.kept else None
+
+    def _has_room(self, written: Written, rooms: dict[int, Room] | None) -> bool:
+        if rooms is None:
+            return True
+        limits, folder = written.limits, self._folder(written.limits.sliver)
+        if rooms.get(written.project, Room(0, 0)) != Room(limits.disk, limits.inodes):
+            return False
+        return not folder.exists() or quota.project_of(folder) == written.project
+
+    def _make_room(self, name: str, project: int, room: Room) -> None:
+        quotas = Quotas(self.node.run, self.node.root / SLIVERS)
+        if not quotas.kept:
+            if not self._told_of_quota:
+                self.node.events.tell("quota.missing", place=str(quotas.place), option=quota.OPTION)
+            self._told_of_quota = True
+            return
+        quotas.limit(project, room)
+        folder = self._folder(name)
+        if folder.exists() and quota.project_of(folder) != project:
+            quota.attach(self.node.run, folder, project)
+
+
+def _unit(name: str) -> str:
+    return units.sliver_slice(machine_name(name))

@@ -1,0 +1,148 @@
+"""The text that nft and tc are given, and what is read from outside for it."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from configmanager.backends import network_classes, network_rules
+from configmanager.backends.network_classes import Share
+from configmanager.backends.network_rules import Member
+from configmanager.backends.network_settings import BadNetworkSettings, Link, NetworkSettings, read_settings
+from configmanager.slots import Slot
+from wire.rspec import RSpec
+from wire.slivers import PortForward
+
+MBIT = 1_000_000
+LINK = Link("eth0", 100 * MBIT)
+WEB = Member("demo-web", Slot(5), RSpec(), (PortForward("tcp", 8080, 80), PortForward("udp", 53, 5353)))
+DNS = Member("demo_dns", Slot(0xABC), RSpec(), ())
+
+
+def lines_with(text: str, *words: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if all(word in line for word in words)]
+
+
+def test_rules_know_each_sliver_by_interface_and_address() -> None:
+    text = network_rules.ruleset([WEB, DNS], [IPv4Network("192.0.2.0/24")], [])
+    pair = f'"sliver5" . {Slot(5).address}, "sliver2748" . {Slot(2748).address}'
+    assert lines_with(text, "add element", "addresses") == [
+        f"add element inet slivers addresses {{ {pair} }}",
+        f"add element arp slivers addresses {{ {pair} }}",
+    ]
+    assert '"sliver5" : 5, "sliver2748" : 2748' in text
+    assert '"sliver5" : 51fe:1005, "sliver2748" : 51fe:1abc' in text
+    assert '"sliver5" : 51fe:2005, "sliver2748" : 51fe:2abc' in text
+    assert '"sliver5" : "sent_demo.web", "sliver2748" : "sent_demo_dns"' in text
+    assert f"tcp . 8080 : {Slot(5).address} . 80, udp . 53 : {Slot(5).address} . 5353" in text
+    assert "exempt { 192.0.2.0/24 }" in text
+
+
+def test_counters_stay_but_for_those_of_slivers_that_are_gone() -> None:
+    text = network_rules.ruleset([WEB], [], [*WEB.counters, *DNS.counters, network_rules.SPOOFED])
+    assert not re.search(r"(flush|delete|reset|destroy) (table|counter)s? inet slivers.*(web|dropped)", text)
+    assert lines_with(text, "delete counter") == [
+        "delete counter inet slivers received_demo_dns",
+        "delete counter inet slivers sent_demo_dns",
+    ]
+    assert "delete table" not in text
+    assert "destroy" not in text
+
+
+def test_without_slivers_no_empty_element_is_added() -> None:
+    assert "add element" not in network_rules.ruleset([], [], [])
+
+
+def test_names_of_counters_differ_as_those_of_slivers_do() -> None:
+    slot, rspec = Slot(1), RSpec()
+    names = {Member(name, slot, rspec, ()).counters[0] for name in ("a_b", "a-b", "ab")}
+    assert len(names) == 3
+
+
+def share(name: str, number: int, slice_id: int = 1, **rspec: int) -> Share:
+    return Share(name, slice_id, Slot(number), RSpec(**rspec))
+
+
+def test_classes_have_rate_ceil_and_turns_by_share() -> None:
+    shares = [
+        share("a", 5, net_min=10 * MBIT, net_max=30 * MBIT, net_share=3, net2_max=40 * MBIT),
+        share("b", 6),
+    ]
+    text = network_classes.batch(network_classes.divide(LINK, 50 * MBIT, shares), shares, None)
+    assert text.splitlines()[0] == "qdisc replace dev eth0 root handle 51fe: htb default 2"
+    (a,) = lines_with(text, "classid 51fe:1005 ")
+    (b,) = lines_with(text, "classid 51fe:1006 ")
+    assert "parent 51fe:3 " in a
+    assert "prio 1 rate 10000000bit ceil 30000000bit quantum 37500" in a
+    # No more than the operator gives slivers together, and one share.
+    assert "rate 8bit ceil 50000000bit quantum 12500" in b
+    (exempt,) = lines_with(text, "classid 51fe:2005 ")
+    assert "parent 51fe:1 " in exempt
+    assert "ceil 40000000bit" in exempt
+    (together,) = lines_with(text, "classid 51fe:3 ")
+    assert "rate 10000008bit ceil 50000000bit" in together
+    (node,) = lines_with(text, "classid 51fe:2 ")
+    assert "prio 0 rate 5000000bit ceil 100000000bit" in node
+
+
+def test_a_tree_that_is_there_is_changed_and_not_made_again() -> None:
+    shares = [share("a", 5)]
+    there = ["51fe:1", "51fe:2", "51fe:3", "51fe:1005", "51fe:2005", "51fe:1006", "51fe:2006"]
+    text = network_classes.batch(network_classes.divide(LINK, 0, shares), shares, there)
+    assert "root" not in text
+    assert lines_with(text, "class delete") == [
+        "class delete dev eth0 classid 51fe:1006",
+        "class delete dev eth0 classid 51fe:2006",
+    ]
+
+
+@pytest.mark.parametrize(("rate", "turn"), [(MBIT, 3028), (100 * MBIT, 12_500), (10_000 * MBIT, 65_536)])
+def test_a_turn_is_a_millisecond_of_the_link_within_bounds(rate: int, turn: int) -> None:
+    shares = [share("a", 5)]
+    text = network_classes.batch(network_classes.divide(Link("eth0", rate), 0, shares), shares, None)
+    assert lines_with(text, "classid 51fe:1005 ")[0].endswith(f"quantum {turn}")
+
+
+def test_the_oldest_slices_have_their_guarantee() -> None:
+    shares = [
+        share("young", 1, 9, net_min=60 * MBIT),
+        share("old", 2, 3, net_min=30 * MBIT, net2_min=20 * MBIT),
+        share("small", 3, 10, net2_min=40 * MBIT),
+    ]
+    tree = network_classes.divide(LINK, 0, shares)
+    assert tree.refused == {"young"}
+    assert tree.guaranteed == {"old": (30 * MBIT, 20 * MBIT), "young": (8, 8), "small": (8, 40 * MBIT)}
+
+
+def test_a_guarantee_is_within_what_the_operator_gives() -> None:
+    shares = [share("a", 1, net_min=20 * MBIT), share("b", 2, 2, net2_min=20 * MBIT)]
+    assert network_classes.divide(LINK, 10 * MBIT, shares).refused == {"a"}
+
+
+def test_settings_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "configmanager.conf"
+    assert read_settings(file) == NetworkSettings()
+    file.write_text("[network]\nrate = 20000000\nexempt = 192.0.2.0/25, 192.0.2.128/25\n 10.0.0.0/8\n")
+    exempt = (IPv4Network("10.0.0.0/8"), IPv4Network("192.0.2.0/24"))
+    assert read_settings(file) == NetworkSettings(20_000_000, exempt)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rate = 1",
+        "[network]\nrate = fast",
+        "[network]\nrate = -5",
+        "[network]\nrate = 12",
+        "[network]\nceil = 1",
+    ]
+    + [f"[network]\nexempt = {word}" for word in ("here", "10.0.0.1/8", "2001:db8::/32", "1.2.3.4/33")],
+)
+def test_settings_that_cannot_be_are_refused_with_their_place(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "configmanager.conf"
+    file.write_text(text)
+    with pytest.raises(BadNetworkSettings, match=re.escape(str(file))):
+        read_settings(file)

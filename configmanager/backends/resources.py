@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from configmanager.backends import quota, slice_files, units
 from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
-from configmanager.backends.cpu_weights import GUARANTEED_PART, SLIVERS_WEIGHT, cpu_weights
+from configmanager.backends.cpu_weights import GUARANTEED_PART, cpu_weights
 from configmanager.backends.quota import Quotas, Room
-from configmanager.backends.slice_files import ALL, ALL_TEXT, Limits, Written
+from configmanager.backends.slice_files import ALL, ALL_PROPERTIES, ALL_TEXT, Limits, Written
 from configmanager.slots import Slots
 from host.files import sync_folder, write_atomic
-from wire.errors import CommandError, ConfigurationError
+from wire.errors import ConfigurationError
 from wire.slivers import NodeSlivers, machine_name
 
 log = logging.getLogger(__name__)
 
 SLIVERS = Path("var/lib/slivers")
 CONTROL_GROUPS = Path("sys/fs/cgroup")
+# Where systemd keeps what was set by `systemctl set-property --runtime`.
+SET_PROPERTIES = Path("run/systemd/system.control")
 _ALL_DIGEST = "as written"
 
 
@@ -35,14 +38,6 @@ class ProcessorsGiven(ConfigurationError):
     code = "processors-given-away"
     title = "The node cannot guarantee a sliver its processor time"
     hint = "Lower cpu_min of a slice on this node. The sliver runs without a guarantee, by its cpu_share."
-
-
-class LimitsOverridden(CommandError):
-    """systemd has other limits for a sliver than those that were written."""
-
-    code = "limits-overridden"
-    title = "A sliver's limits are overridden"
-    hint = "Somebody set them by hand: `systemctl cat UNIT` shows where; remove that."
 
 
 class Resources(Backend):
@@ -58,14 +53,13 @@ class Resources(Backend):
 
     def observe(self) -> tuple[Item, ...]:
         written = self._all_written()
-        shown = self._shown([ALL, *(_unit(each.limits.sliver) for each in written)])
         rooms = self._rooms()
         items = []
         if self._file(ALL).exists():
-            good = self._file(ALL).read_text() == ALL_TEXT and shown[ALL]["CPUWeight"] == str(SLIVERS_WEIGHT)
+            good = self._file(ALL).read_text() == ALL_TEXT and self._in_force(ALL, ALL_PROPERTIES)
             items.append(Item(ALL, _ALL_DIGEST if good else "", True))
         for each in written:
-            good = shown[_unit(each.limits.sliver)] == each.properties and self._has_room(each, rooms)
+            good = self._in_force(_unit(each.limits.sliver), each.properties) and self._has_room(each, rooms)
             items.append(Item(each.limits.sliver, each.limits.digest if good else "", True))
         return tuple(items)
 
@@ -87,15 +81,16 @@ class Resources(Backend):
             return
         if action.name == ALL:
             self._write(ALL, ALL_TEXT)
-            self.node.run(["systemctl", "daemon-reload"])
+            self._put_in_force(ALL, ALL_PROPERTIES)
             return
         weights = cpu_weights(desired.instantiated, self._processors)
         sliver = next(item for item in desired.instantiated if item.name == action.name)
         limits = Limits.of(sliver.name, sliver.rspec, weights.by_name[sliver.name])
         slot = Slots(self.node.root).take(sliver.name)
-        self._write(_unit(sliver.name), slice_files.text(limits, slot.number))
+        text = slice_files.text(limits, slot.number)
+        self._write(_unit(sliver.name), text)
         self._make_room(sliver.name, slot.number, Room(limits.disk, limits.inodes))
-        self._have_it_read(_unit(sliver.name))
+        self._put_in_force(_unit(sliver.name), slice_files.read(text).properties)
         if sliver.name in weights.refused:
             raise ProcessorsGiven(
                 f"{sliver.name} wants {sliver.rspec.cpu_min} ms/s, older slices have what there is of the "
@@ -104,12 +99,13 @@ class Resources(Backend):
 
     def teardown(self, name: str) -> None:
         if name == ALL:
-            self._forget(ALL)
+            if not self._populated(ALL):
+                self._forget(ALL)
             return
         written = next((each for each in self._all_written() if each.limits.sliver == name), None)
         if written is None:
             return
-        if self._still_there(name):
+        if self._populated(_unit(name)) or self._folder(name).exists():
             log.info("%s keeps its limits until nothing of it is left", name)
             return
         others = {slot.number for other, slot in Slots(self.node.root).all().items() if other != name}
@@ -139,35 +135,44 @@ class Resources(Backend):
         write_atomic(self._file(unit), text)
         sync_folder(self._file(unit).parent.parent)
 
-    def _have_it_read(self, unit: str) -> None:
-        """Let systemd know; one that it has not loaded it reads by itself, without all the others."""
-        wanted = slice_files.read(self._file(unit).read_text()).properties
-        if self._shown([unit])[unit] == wanted:
-            return
-        self.node.run(["systemctl", "daemon-reload"])
-        shown = self._shown([unit])[unit]
-        if wrong := [f"{name} is {shown.get(name)}" for name in wanted if shown.get(name) != wanted[name]]:
-            raise LimitsOverridden(f"{unit}: {', '.join(wrong)}")
+    def _in_force(self, unit: str, properties: Mapping[str, str]) -> bool:
+        return not self._by_hand(unit).exists() and slice_files.in_force(self._group(unit), properties)
+
+    def _put_in_force(self, unit: str, properties: Mapping[str, str]) -> None:
+        """Set what the drop-in says: reading it again, systemd does not touch a group that is there."""
+        words = [f"{name}={value}" for name, value in properties.items()]
+        self.node.run(["systemctl", "set-property", "--runtime", "--", unit, *words])
+        # It would go before the drop-in from now on, also when that says something else.
+        self._remove_by_hand(unit)
+
+    def _by_hand(self, unit: str) -> Path:
+        return self.node.root / SET_PROPERTIES / f"{unit}.d"
+
+    def _remove_by_hand(self, unit: str) -> None:
+        for file in self._by_hand(unit).glob("*.conf"):
+            file.unlink()
+        with suppress(FileNotFoundError):
+            self._by_hand(unit).rmdir()
 
     def _forget(self, unit: str) -> None:
+        """Remove drop-ins and the empty group, so that nothing has the limits any more."""
+        units.stop(self.node.run, unit)
+        self._remove_by_hand(unit)
         file = self._file(unit)
         file.unlink(missing_ok=True)
         with suppress(OSError):
             # It stays when somebody else has a drop-in there.
             file.parent.rmdir()
         sync_folder(file.parent.parent)
-        self.node.run(["systemctl", "daemon-reload"])
 
-    def _shown(self, names: list[str]) -> dict[str, dict[str, str]]:
-        return units.properties(self.node.run, names, slice_files.PROPERTIES)
+    def _group(self, unit: str) -> Path:
+        return self.node.root / CONTROL_GROUPS / (unit if unit == ALL else f"{ALL}/{unit}")
 
-    def _still_there(self, name: str) -> bool:
-        events = self.node.root / CONTROL_GROUPS / ALL / _unit(name) / "cgroup.events"
+    def _populated(self, unit: str) -> bool:
         try:
-            populated = "populated 1" in events.read_text()
+            return "populated 1" in (self._group(unit) / "cgroup.events").read_text()
         except FileNotFoundError:
-            populated = False
-        return populated or self._folder(name).exists()
+            return False
 
     # --- room on the disk ---
 

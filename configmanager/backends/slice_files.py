@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +18,22 @@ from wire.rspec import RSpec
 FOLDER = Path("etc/systemd/system")
 FILE_NAME = "50-configmanager.conf"
 ALL = "slivers.slice"
-PROPERTIES = ("CPUWeight", "IOWeight", "TasksMax", "MemoryHigh", "MemoryMax", "MemorySwapMax")
+# Where the kernel shows what systemd calls so.
+_KERNEL_FILES = {
+    "CPUWeight": "cpu.weight",
+    "IOWeight": "io.weight",
+    "TasksMax": "pids.max",
+    "MemoryHigh": "memory.high",
+    "MemoryMax": "memory.max",
+    "MemorySwapMax": "memory.swap.max",
+}
+_PAGE = 4096
 _KIB = 1024
 _HEAD = "# Written by configmanager: limits of slivers.\n"
 
 # All slivers together: the node's own services keep a tenth of everything.
-ALL_TEXT = f"""{_HEAD}[Slice]
-CPUWeight={SLIVERS_WEIGHT}
-MemoryMax=90%
-TasksMax=80%
-"""
+ALL_PROPERTIES = {"CPUWeight": str(SLIVERS_WEIGHT), "MemoryMax": "90%", "TasksMax": "80%"}
+ALL_TEXT = f"{_HEAD}[Slice]\n" + "".join(f"{key}={value}\n" for key, value in ALL_PROPERTIES.items())
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,25 @@ def read(written: str) -> Written:
         return Written(limits, int(own["Project"]), properties)
     except (configparser.Error, KeyError) as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def in_force(group: Path, properties: Mapping[str, str]) -> bool:
+    """Say whether the kernel has these limits for a control group; so it has for one that is not there."""
+    return all(_is(group / _KERNEL_FILES[name], value) for name, value in properties.items())
+
+
+def _is(file: Path, wanted: str) -> bool:
+    try:
+        found = file.read_text().split()[-1]
+    except FileNotFoundError:
+        # The group is not there, or the kernel does not have this limit.
+        return True
+    if found == "max" or wanted == "infinity":
+        return (found, wanted) == ("max", "infinity")
+    if file.name.startswith("memory.") and wanted.isdigit():
+        # The kernel counts pages.
+        return int(found) // _PAGE == int(wanted) // _PAGE
+    return wanted.endswith("%") or found == wanted
 
 
 def _bytes(kib: int) -> str:

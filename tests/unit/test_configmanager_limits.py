@@ -13,7 +13,7 @@ from configmanager.backends import slice_files
 from configmanager.backends.base import Item, Verb
 from configmanager.backends.network import RULES, Network, desired_digest, lasting
 from configmanager.backends.quota import Room, read_report
-from configmanager.backends.resources import LimitsOverridden, ProcessorsGiven, Resources
+from configmanager.backends.resources import ProcessorsGiven, Resources
 from configmanager.backends.slice_files import ALL, Limits
 from configmanager.backends.units import sliver_slice
 from configmanager.slots import Slots
@@ -35,31 +35,25 @@ def wanted(*slivers: Sliver) -> NodeSlivers:
 
 
 class FakeSystemd(FakeRunner):
-    """systemctl as far as properties go: they are those of the files when it read them last."""
+    """systemctl as far as properties go: set-property writes files of its own, as the real one does."""
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
-        self.loaded: dict[str, dict[str, str]] = {}
-        self.by_hand: dict[str, str] = {}
 
     def __call__(self, argv: Sequence[Any], **more: Any) -> Completed:
         words = [str(word) for word in argv]
-        done = super().__call__(argv, **more)
-        if words[:2] == ["systemctl", "daemon-reload"]:
-            self.loaded.clear()
-        if words[1] != "show":
-            return done
-        shown = ""
-        for unit in words[words.index("--") + 1 :]:
-            if unit not in self.loaded:
-                file = self.root / UNITS / f"{unit}.d" / slice_files.FILE_NAME
-                text = file.read_text() if file.exists() else ""
-                lines = text.partition("[Slice]\n")[2].split()
-                self.loaded[unit] = dict(line.split("=") for line in lines) | self.by_hand
-            shown += f"Id={unit}\n" + "".join(f"{key}={value}\n" for key, value in self.loaded[unit].items())
-            shown += "\n"
-        return replace(done, stdout=shown)
+        if words[:3] == ["systemctl", "set-property", "--runtime"]:
+            folder = self.root / f"run/systemd/system.control/{words[4]}.d"
+            folder.mkdir(parents=True)
+            for pair in words[5:]:
+                name = pair.partition("=")[0]
+                (folder / f"50-{name}.conf").write_text(f"[Slice]\n{pair}\n")
+        return super().__call__(argv, **more)
+
+    def settings(self) -> list[list[str]]:
+        """What was set, by unit."""
+        return [words[4:] for words in self.argvs if words[1] == "set-property"]
 
 
 @pytest.fixture
@@ -87,7 +81,7 @@ def test_a_drop_in_is_read_as_it_was_written() -> None:
     assert "MemoryMax=67108864\nMemorySwapMax=0\n" in text
     written = slice_files.read(text)
     assert (written.limits, written.project) == (limits, 5)
-    assert set(written.properties) == set(slice_files.PROPERTIES)
+    assert written.properties["TasksMax"] == "100"
     unlimited = slice_files.text(Limits.of("demo_one", RSpec(), 32), 5)
     assert "MemoryHigh=infinity\nMemoryMax=infinity\nMemorySwapMax=infinity\n" in unlimited
 
@@ -110,23 +104,43 @@ def test_limits_are_written_changed_and_removed(tmp_path: Path, resources: Resou
     assert converge(resources, wanted(sliver("demo_one", cpu_share=64))) == [(Verb.CHANGE, "demo_one")]
     assert converge(resources, wanted()) == [(Verb.REMOVE, ALL), (Verb.REMOVE, "demo_one")]
     assert not list((tmp_path / UNITS).iterdir())
+    assert not list((tmp_path / "run/systemd/system.control").iterdir())
     assert Slots(tmp_path).all() == {}
 
 
-def test_systemd_reads_all_units_again_only_where_it_must(systemd: FakeSystemd, resources: Resources) -> None:
+def test_each_sliver_is_set_alone_and_its_drop_in_stays_the_only_word(
+    tmp_path: Path, systemd: FakeSystemd, resources: Resources
+) -> None:
     converge(resources, wanted(sliver("a")))
     systemd.argvs.clear()
     converge(resources, wanted(sliver("a"), sliver("b", 2)))
-    assert "daemon-reload" not in systemd.verbs()
-    systemd.argvs.clear()
-    converge(resources, wanted(sliver("a", cpu_share=64), sliver("b", 2)))
-    assert systemd.verbs().count("daemon-reload") == 1
+    ((unit, *properties),) = systemd.settings()
+    assert unit == sliver_slice("b")
+    assert {"CPUWeight=32", "TasksMax=4096", "MemoryMax=infinity"} <= set(properties)
+    assert not list((tmp_path / "run/systemd/system.control").iterdir())
 
 
-def test_what_is_set_by_hand_is_named(systemd: FakeSystemd, resources: Resources) -> None:
-    systemd.by_hand = {"CPUWeight": "5"}
-    with pytest.raises(LimitsOverridden, match="CPUWeight is 5"):
-        converge(resources, wanted(sliver("a")))
+def test_limits_of_the_kernel_are_what_counts(tmp_path: Path, resources: Resources) -> None:
+    desired = wanted(sliver("a", memory_max=65_538))
+    converge(resources, desired)
+    group = tmp_path / "sys/fs/cgroup/slivers.slice" / sliver_slice("a")
+    group.mkdir(parents=True)
+    for file, value in (("cpu.weight", "32"), ("io.weight", "default 100"), ("memory.max", "67108864")):
+        (group / file).write_text(f"{value}\n")
+    assert resources.plan(desired, resources.observe()) == ()
+    for file, value in (("cpu.weight", "5"), ("memory.max", "max"), ("memory.max", "4096")):
+        before = (group / file).read_text()
+        (group / file).write_text(f"{value}\n")
+        assert [action.name for action in resources.plan(desired, resources.observe())] == ["a"]
+        (group / file).write_text(before)
+
+
+def test_what_was_set_by_hand_does_not_stay(tmp_path: Path, resources: Resources) -> None:
+    desired = wanted(sliver("a"))
+    converge(resources, desired)
+    by_hand = tmp_path / f"run/systemd/system.control/{sliver_slice('a')}.d"
+    by_hand.mkdir()
+    assert [action.name for action in resources.plan(desired, resources.observe())] == ["a"]
 
 
 def test_a_guarantee_that_cannot_be_is_said_at_each_pass_and_harms_nobody(resources: Resources) -> None:

@@ -34,15 +34,23 @@ class UnitState:
 
 def states(run: Runner, units: Sequence[str]) -> dict[str, UnitState]:
     """Return the state of each unit; one that systemd does not know is inactive."""
+    shown = properties(run, units, ("ActiveState", "Result", "Type"))
+    return {
+        unit: UnitState(values.get("ActiveState", ""), values.get("Result", ""), values.get("Type", ""))
+        for unit, values in shown.items()
+    }
+
+
+def properties(run: Runner, units: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what systemctl shows of each unit under these names; nothing of one that it does not know."""
     if not units:
         return {}
-    shown = run(["systemctl", "show", "--property=Id,ActiveState,Result,Type", "--", *units]).stdout
+    shown = run(["systemctl", "show", f"--property=Id,{','.join(names)}", "--", *units]).stdout
     found = {}
     for block in shown.strip().split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines())
-        state = UnitState(values.get("ActiveState", ""), values.get("Result", ""), values.get("Type", ""))
-        found[values.get("Id", "")] = state
-    return {unit: found.get(unit, UnitState("", "", "")) for unit in units}
+        found[values.pop("Id", "")] = values
+    return {unit: found.get(unit, {}) for unit in units}
 
 
 def state(run: Runner, unit: str) -> UnitState:

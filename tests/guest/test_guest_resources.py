@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +128,54 @@ def test_processes_are_counted_for_each_sliver(resources: Resources) -> None:
         assert int(made) < 64
         assert neighbour.stdout.readline() == "all 300\n"
         assert int(A.value("pids.current")) <= 64
+
+
+# --- the disk's time ---
+
+RULES = Path("build/project/node/usr/lib/udev/rules.d/60-slivers-io.rules")
+READ = """
+import mmap, os, random, sys
+handle = os.open("/dev/vdb", os.O_RDONLY | os.O_DIRECT)
+room = mmap.mmap(-1, 2**18)
+while True:
+    os.preadv(handle, [room], random.randrange(2**13) * 2**18)
+"""
+
+
+@pytest.fixture
+def scheduled() -> Iterator[None]:
+    """The node's rule for disks."""
+    rules, scheduler = Path("/run/udev/rules.d/60-slivers-io.rules"), Path("/sys/block/vdb/queue/scheduler")
+    before = scheduler.read_text().partition("[")[2].partition("]")[0]
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text(RULES.read_text())
+    command("udevadm", "control", "--reload")
+    command("udevadm", "trigger", "--settle", "/dev/vdb")
+    assert "[bfq]" in scheduler.read_text()
+    yield
+    rules.unlink()
+    command("udevadm", "control", "--reload")
+    scheduler.write_text(before)
+
+
+def read_by(group: Group) -> int:
+    """Bytes that a group has read from the disk."""
+    device = Path("/dev/vdb").stat().st_rdev
+    line = group.value("io.stat", f"{os.major(device)}:{os.minor(device)}")
+    return int(dict(word.split("=") for word in line.split())["rbytes"])
+
+
+def test_the_disks_time_is_divided_by_weights(resources: Resources, scheduled: None) -> None:
+    converge(resources, wanted(sliver("load_a", io_weight=100), sliver("load_b", io_weight=25)))
+    with A.running(READ, count=2), B.running(READ, count=2):
+        eventually(
+            lambda: all("rbytes" in (each.folder / "io.stat").read_text() for each in (A, B)), what="both"
+        )
+        before = read_by(A), read_by(B)
+        time.sleep(SECONDS)
+        a, b = read_by(A) - before[0], read_by(B) - before[1]
+    print(f"io_weight 100:25 -> {a >> 20} : {b >> 20} MiB = {a / b:.2f}")
+    assert 2.4 < a / b < 6
 
 
 # --- the disk's room ---

@@ -4,7 +4,7 @@ One transaction replaces all rules, sets and maps; counters are named objects, w
 An interface of a sliver that is not known passes nothing. See nft(8).
 
     prerouting (raw)   from a sliver: its own address or nothing; counted; marked with the slot's number
-    prerouting (nat)   a published port leads to its owner
+    prerouting, output (nat)   a published port leads to its owner
     input              from a sliver to the node itself: answers and ping
     forward            to a sliver: answers, and what came by a published port; from one: its class of traffic
     postrouting        to a sliver: counted; from one to the outside: with the node's address
@@ -51,9 +51,18 @@ _CHAINS = f"""table inet {TABLE} {{
         counter name iifname map @sent
         meta mark set iifname map @marks
     }}
+    chain published_to_others {{
+        type nat hook prerouting priority dstnat; policy accept;
+        jump published
+    }}
+    chain published_to_node {{
+        type nat hook output priority dstnat; policy accept;
+        jump published
+    }}
     chain published {{
-        type nat hook prerouting priority dstnat - 5; policy accept;
-        meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @ports
+        meta nfproto != ipv4 return
+        ip daddr 127.0.0.0/8 return
+        fib daddr type local dnat ip to meta l4proto . th dport map @ports
     }}
     chain to_node {{
         type filter hook input priority filter; policy accept;

@@ -105,6 +105,8 @@ def test_a_published_port_leads_to_its_owner_and_nothing_else_does(site: Site) -
         assert ask(site.outside, NODE, 8080) == f"a {OUTSIDE}"
         # Another sliver reaches it as everybody does, and has no use of the number for itself.
         assert ask(site.b, NODE, 8080) == f"a {Slot(2).address}"
+        assert command("python3", "-c", ASK, NODE, 8080).strip() == f"a {NODE}"
+        assert command("python3", "-c", ASK, "127.0.0.1", 8080).strip() == "ConnectionRefusedError"
         before = counter("dropped_isolated")
         assert ask(site.b, Slot(1).address, 80) == "TimeoutError"
         assert ask(site.outside, Slot(1).address, 80) == "TimeoutError"

@@ -52,7 +52,9 @@ class Quotas:
 
     def limits(self) -> dict[int, Room]:
         """Return the limits of all projects that have any. Raises CommandFailed."""
-        report = self._run(["repquota", "--project", "--no-names", "--output=csv", str(self.place)])
+        # Verbose, or it passes over who has nothing yet.
+        words = ["repquota", "--verbose", "--project", "--no-names", "--output=csv"]
+        report = self._run([*words, str(self.place)])
         return read_report(report.stdout)
 
     def limit(self, project: int, room: Room) -> None:
@@ -90,7 +92,9 @@ def project_of(folder: Path) -> int:
 def read_report(text: str) -> dict[int, Room]:
     """Read what repquota says as CSV."""
     found = {}
-    for row in csv.DictReader(text.splitlines()):
+    # It may add statistics for people.
+    table = [line for line in text.splitlines() if line.startswith(("Project,", "#"))]
+    for row in csv.DictReader(table):
         room = Room(int(row["BlockHardLimit"]), int(row["FileHardLimit"]))
         if room != Room(0, 0):
             found[int(row["Project"].removeprefix("#"))] = room

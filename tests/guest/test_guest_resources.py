@@ -7,11 +7,13 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from configmanager.backends.base import Node, Verb
+from configmanager.backends.quota import Quotas, Room, project_of
 from configmanager.backends.resources import ProcessorsGiven, Resources
 from configmanager.slots import FILE as SLOTS
 from host.events import Event
@@ -328,7 +330,7 @@ def test_a_sliver_keeps_its_limits_until_it_is_gone_and_then_leaves_no_trace(
     folder.rmdir()
     converge(resources, wanted())
     assert traces() == []
-    assert "#1 " not in command("repquota", "-P", "-n", volume)
+    assert Quotas(resources.node.run, volume).limits() == {}
     assert json.loads(Path("/", SLOTS).read_text()) == {}
 
 
@@ -352,14 +354,14 @@ def test_a_pass_that_died_is_carried_on(resources: Resources, volume: Path, afte
     (volume / "load-a").mkdir()
     real, guest_node = resources.node.run, resources.node
     object.__setattr__(guest_node, "run", Dying(after))
-    died = False
-    try:
+    with suppress(CommandFailed):
         for action in resources.plan(desired, resources.observe()):
             resources.apply(desired, action)
-    except CommandFailed:
-        died = True
     object.__setattr__(guest_node, "run", real)
-    assert bool(converge(resources, desired)) == died
+    converge(resources, desired)
+    assert "TasksMax=64\n" in (DROP_INS / f"{A.unit}.d/50-configmanager.conf").read_text()
+    assert Quotas(real, volume).limits() == {1: Room(20_000, 1250)}
+    assert project_of(volume / "load-a") == 1
     (volume / "load-a").rmdir()
     converge(resources, wanted())
     assert traces() == []

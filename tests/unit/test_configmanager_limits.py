@@ -183,7 +183,8 @@ def test_a_quota_report_is_read() -> None:
         "Project,BlockStatus,FileStatus,BlockUsed,BlockSoftLimit,BlockHardLimit,BlockGrace,FileUsed,"
         "FileSoftLimit,FileHardLimit,FileGrace\n"
         "#0,ok,ok,20,0,0,0,2,0,0,0\n"
-        "#7,ok,ok,20,0,20000,0,2,0,1250,0\n"
+        "#7,ok,ok,20,0,20000,,2,0,1250,\n"
+        "\nStatistics:\nTotal blocks: 6\n"
     )
     assert read_report(report) == {7: Room(20_000, 1250)}
 

@@ -11,7 +11,7 @@ costs one sliver's work.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -82,18 +82,18 @@ def read(reply: object, known: Mapping[str, Known], services: Sequence[NodeServi
     good |= {
         name: new for name, item in items.items() if name not in good and (new := _sliver(item, reading))
     }
-    taken: set[tuple[str, int]] = set()
+    taken: dict[tuple[str, int], str] = {}
     for name, new in good.items():
-        if clash := taken & new.taken:
-            ports = ", ".join(f"{protocol}:{port}" for protocol, port in sorted(clash))
-            reading.refused[f"sliver {name}"] = f"{ports} is another sliver's"
+        if clash := taken.keys() & new.taken:
+            ports = (f"{protocol}:{port} is {taken[protocol, port]}'s" for protocol, port in sorted(clash))
+            reading.refused[f"sliver {name}"] = f"{', '.join(ports)}, {name} cannot have it too"
             continue
-        taken |= new.taken
+        taken |= dict.fromkeys(new.taken, name)
         reading.slivers[name] = new
     for name, item in items.items():
         if name not in reading.slivers and name in known:
-            reading.slivers[name] = old = _as_it_was(known[name], item, taken)
-            taken |= old.taken
+            reading.slivers[name] = old = _as_it_was(known[name], item, taken.keys())
+            taken |= dict.fromkeys(old.taken, name)
     return reading
 
 
@@ -129,7 +129,7 @@ def _sliver(item: Mapping[str, Any], reading: Reading) -> Known | None:
         return None
 
 
-def _as_it_was(known: Known, item: Mapping[str, Any], taken: set[tuple[str, int]]) -> Known:
+def _as_it_was(known: Known, item: Mapping[str, Any], taken: Set[tuple[str, int]]) -> Known:
     """Return the last good settings with the new expiry date, without the ports if another has one now."""
     sliver = known.sliver
     if known.taken & taken:

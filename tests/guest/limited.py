@@ -16,6 +16,7 @@ from pathlib import Path
 from configmanager.backends.base import Action, Backend
 from configmanager.backends.units import sliver_slice
 from configmanager.slots import Slot
+from tests.guest.waiting import eventually
 from wire.slivers import Attribute, NodeSlivers, Sliver
 
 BUSY = "while True: pass"
@@ -88,6 +89,8 @@ class Group:
             for _ in range(count)
         ]
         try:
+            # A stop that comes before them would not stop them.
+            eventually(lambda: len(list(self.folder.glob("run-*"))) >= count, what="all in the group")
             yield processes
         finally:
             command("systemctl", "stop", self.unit)

@@ -225,7 +225,7 @@ def test_a_port_stays_with_the_sliver_that_has_it(file: Path) -> None:
     records.store(plain(item("zz", attributes=PORTS), item("aa")))
     whole = records.store(plain(item("aa", attributes=PORTS), item("zz", attributes=PORTS)))
     assert [(each.name, len(each.ports)) for each in whole.slivers] == [("aa", 0), ("zz", 1)]
-    assert records.refused == {"sliver aa": "tcp:8080 is another sliver's"}
+    assert records.refused == {"sliver aa": "tcp:8080 is zz's, aa cannot have it too"}
 
 
 def test_a_port_that_moved_is_not_taken_back_by_a_fault(file: Path) -> None:

@@ -74,8 +74,11 @@ def attach(run: Runner, folder: Path, project: int) -> None:
     inner = [path for path in sorted(folder.iterdir()) if path not in mounted and not path.is_symlink()]
     folders = [path for path in inner if path.is_dir()]
     if folders:
+        # Only folders hand it on: asked of a file, neither is set.
+        words = ["find", *map(str, folders), "-xdev", "-type", "d", "-exec", "chattr", "+P", "--", "{}", "+"]
+        run(words, timeout=_WALK_SECONDS)
         # It says so of each device, socket and link, which have no project of their own; hence -f and 1.
-        run(["chattr", "-f", "-R", *marks, "+P", "--", *folders], timeout=_WALK_SECONDS, ok=(0, 1))
+        run(["chattr", "-f", "-R", *marks, "--", *folders], timeout=_WALK_SECONDS, ok=(0, 1))
 
 
 def project_of(folder: Path) -> int:

@@ -38,7 +38,7 @@ class FakeSystemd(FakeRunner):
     """systemctl as far as properties go: set-property writes files of its own, as the real one does."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__()
+        super().__init__(root)
         self.root = root
 
     def __call__(self, argv: Sequence[Any], **more: Any) -> Completed:

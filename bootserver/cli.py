@@ -9,7 +9,16 @@ from typing import IO, Any
 
 import click
 
-from bootserver import cli_classic, cli_enrol, cli_image, cli_media, cli_node, cli_slice, cli_tls
+from bootserver import (
+    cli_classic,
+    cli_delegate,
+    cli_enrol,
+    cli_image,
+    cli_media,
+    cli_node,
+    cli_slice,
+    cli_tls,
+)
 from bootserver.cli_keys import begin_signing, check_root_keys, keys, read_passphrase, root_options
 from bootserver.cli_state import open_state
 from bootserver.output import printable
@@ -145,6 +154,7 @@ main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)
 main.add_command(cli_slice.service)
+main.add_command(cli_delegate.delegate)
 main.add_command(keys)
 main.add_command(cli_media.media)
 main.add_command(cli_tls.tls)

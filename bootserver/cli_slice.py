@@ -13,6 +13,7 @@ from bootserver import nodes, policy, slices
 from bootserver.cli_state import open_state
 from bootserver.output import format_option, moment, print_json, show
 from bootserver.tables import Service, Slice
+from wire.slivers import Instantiation
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LAST_MOMENT = 2**31 - 1
@@ -32,6 +33,9 @@ def slice_group() -> None:
     "--attribute", "attributes", multiple=True, metavar="NAME=VALUE", help="Such as ports=tcp:8080:80."
 )
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1), help="Until it expires.")
+@click.option(
+    "--delegated", is_flag=True, help="Nodes make its slivers only when one of its delegates says so there."
+)
 @format_option
 def add(
     name: str,
@@ -40,12 +44,14 @@ def add(
     initscript: Path | None,
     attributes: tuple[str, ...],
     days: int,
+    delegated: bool,
     form: str,
 ) -> None:
     """Make slice NAME; put it on nodes with `slice add-node`."""
     new = Slice(
         name=name,
         image=image,
+        instantiation=Instantiation.DELEGATED if delegated else Instantiation.PLC,
         keys=policy.read_ssh_keys(keys),
         initscript=_text(initscript) if initscript else "",
         attributes=dict(_pair(item) for item in attributes),
@@ -70,6 +76,7 @@ def list_slices(form: str) -> None:
                 "id": item.id,
                 "name": item.name,
                 "image": item.image,
+                "instantiation": item.instantiation,
                 "expires": moment(item.expires) if form == "table" else item.expires,
                 "attributes": item.attributes,
                 "nodes": sorted(sliver.node.name for sliver in item.slivers),
@@ -107,6 +114,24 @@ def remove_node(name: str, node: str) -> None:
     with open_state().database.write() as session:
         was = slices.withdraw(session, slices.find(session, name), nodes.find(session, node))
     click.echo(f"{name} no longer on {node}" if was else f"{name} was not on {node}")
+
+
+@slice_group.command()
+@click.argument("name")
+@click.option("--node", required=True, help="The node that it is for.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 365), help="Until it expires.")
+def ticket(name: str, node: str, days: int) -> None:
+    """Put slice NAME on a node, and print a ticket by which its delegate has the sliver made there.
+
+    It tells the node what slice it is, also while the node does not reach this server. It is readable, and
+    holds the slice's initscript. `slice remove-node` takes back what it gives.
+    """
+    state = open_state()
+    with state.database.write() as session:
+        found = nodes.find(session, node)
+        key = nodes.key_of(state.master, found)
+        text = slices.ticket(session, key, slices.find(session, name), found, days * 86400)
+    click.echo(text)
 
 
 @click.group()

@@ -1,21 +1,33 @@
-"""Slices, slivers and services: what nodes are told to run."""
+"""Slices, slivers, services and delegates: what nodes are told to run, and by whom they may be told more."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bootserver.catalogue import NoSuchImage, current_image
 from bootserver.generations import changed
-from bootserver.tables import Node, Service, Slice
+from bootserver.tables import Delegate, Node, Service, Slice
 from bootserver.tables import Sliver as SliverRow
 from wire import xmlrpc
 from wire.errors import ConfigurationError
 from wire.messages import ImageRef
-from wire.slivers import Attribute, NodeService, NodeSlivers, Sliver, SliverKey
+from wire.session import NodeKey
+from wire.slivers import (
+    DELEGATE,
+    Account,
+    Attribute,
+    Instantiation,
+    NodeService,
+    NodeSlivers,
+    Sliver,
+    SliverKey,
+)
 from wire.structure import MalformedMessage, unstructure
+from wire.tickets import Ticket, TicketKey
 
 
 class NoSuchSlice(ConfigurationError):
@@ -107,6 +119,36 @@ def remove_service(session: Session, node: Node, name: str) -> bool:
     return True
 
 
+def set_delegate(session: Session, node: Node, name: str, keys: Sequence[str]) -> None:
+    """Add a delegate to a node, or change its keys. Raises BadRole."""
+    session.merge(Delegate(node_id=node.id, name=name, keys=list(keys)))
+    _changed(session, node)
+
+
+def remove_delegate(session: Session, node: Node, name: str) -> bool:
+    """Take a delegate off a node; returns whether it was there."""
+    found = session.get(Delegate, (node.id, name))
+    if found is None:
+        return False
+    session.delete(found)
+    _changed(session, node)
+    return True
+
+
+def ticket(session: Session, key: NodeKey, chosen: Slice, node: Node, seconds: int) -> str:
+    """Return a ticket for a slice's sliver on a node, good for so long, and put the slice there.
+
+    Without that the node would hear with its next GetSlivers that the slice is not there. Raises BadRole.
+    """
+    now = int(time.time())
+    if chosen.expires <= now:
+        raise BadRole(f"the slice {chosen.name} has expired")
+    place(session, chosen, node)
+    image = _published(session, chosen.image)
+    said = Ticket(node.id, now, now + seconds, _sliver(chosen), (image,) if image else ())
+    return TicketKey.derive(key, node.id).sign(said)
+
+
 def for_node(session: Session, node: Node) -> NodeSlivers:
     """Return the reply to GetSlivers. An image that was never published is left out, its sliver is not."""
     now = int(time.time())
@@ -119,6 +161,7 @@ def for_node(session: Session, node: Node) -> NodeSlivers:
         slivers=tuple(_sliver(item) for item in sorted(chosen, key=lambda item: item.name)),
         services=tuple(NodeService(item.name, item.unit) for item in node.services),
         images=tuple(ref for ref in (_published(session, name) for name in images) if ref),
+        accounts=tuple(Account(item.name, tuple(item.keys), DELEGATE) for item in node.delegates),
         generation=node.generation,
     )
 
@@ -135,6 +178,7 @@ def _sliver(row: Slice) -> Sliver:
         name=row.name,
         slice_id=row.id,
         expires=row.expires,
+        instantiation=Instantiation(row.instantiation),
         image=row.image,
         keys=tuple(SliverKey("ssh", key) for key in row.keys),
         attributes=tuple(Attribute(name, value) for name, value in sorted(row.attributes.items())),
@@ -146,7 +190,7 @@ def _changed(session: Session, node: Node) -> None:
     """Count the change, and refuse one that the node would refuse. Raises BadRole."""
     changed(node)
     session.flush()
-    session.refresh(node, ["slivers", "services"])
+    session.refresh(node, ["slivers", "services", "delegates"])
     try:
         xmlrpc.dump_reply(unstructure(for_node(session, node)))
     except ValueError as error:

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, UniqueConst
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
+from wire.slivers import Instantiation
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
 SCHEMA = 5
@@ -85,6 +86,7 @@ class Node(Base):
 
     slivers: Mapped[list[Sliver]] = relationship(back_populates="node", cascade="all, delete-orphan")
     services: Mapped[list[Service]] = relationship(cascade="all, delete-orphan")
+    delegates: Mapped[list[Delegate]] = relationship(cascade="all, delete-orphan")
     classic: Mapped[ClassicNode | None] = relationship(cascade="all, delete-orphan")
 
     __table_args__ = (
@@ -170,6 +172,8 @@ class Slice(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(32), unique=True)
     image: Mapped[str] = mapped_column(String(64))
+    # Who brings its slivers up, as wire.slivers.Instantiation has it.
+    instantiation: Mapped[str] = mapped_column(String(20), default=Instantiation.PLC)
     initscript: Mapped[str] = mapped_column(default="")
     expires: Mapped[int]
     keys: Mapped[list[str]] = mapped_column(default=list)
@@ -198,6 +202,16 @@ class Service(Base):
     node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     unit: Mapped[str]
+
+
+class Delegate(Base):
+    """An account of a node from which its API is called for slices that name it."""
+
+    __tablename__ = "delegates"
+
+    node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    keys: Mapped[list[str]] = mapped_column(default=list)
 
 
 class ClassicNode(Base):

@@ -8,20 +8,28 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
 from configmanager import passes, plugins, show
 from configmanager.alone import DAEMON, Busy, alone, ask, daemon
+from configmanager.api import shell
+from configmanager.api import start as api
+from configmanager.api.node import NodeSide
+from configmanager.api.waking import Waker
 from configmanager.backends.base import Backend, Node
+from configmanager.backends.slivers import Slivers
 from configmanager.clock import Clock
+from configmanager.decisions import Decisions
 from configmanager.manager import Manager, Pass
 from configmanager.passes import Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import Records, unexpired
 from configmanager.status import Status
-from configmanager.takeover import Images, NotTakenOver, read_handoff
+from configmanager.takeover import Images, NotTakenOver, read_handoff, ticket_key
 from configmanager.told import EVENTS, journal, read_events
 from configmanager.upstream import Upstream
 from configmanager.watch import Watch
@@ -36,6 +44,7 @@ from host.run import Runner
 from host.unpacked import Unpacked
 from images.manifest import SignedImage
 from wire.errors import BootError, InternalError
+from wire.handoff import Handoff
 from wire.slivers import NodeSlivers
 from wire.structure import MalformedMessage, structure_json, unstructure
 
@@ -59,9 +68,11 @@ def run() -> None:
     events = Events(PROGRAM, (LineFile(EVENTS), sink, _show_event))
     try:
         with alone(DAEMON):
-            manager = _manager(events, sink, Watch(lambda: manager.poll_now()))
+            node = _assembled(events, sink, Watch(lambda: manager.poll_now()))
+            manager = node.manager
             signal.signal(signal.SIGTERM, lambda *_: manager.stop())
             signal.signal(signal.SIGHUP, lambda *_: manager.poll_now())
+            _open_api(node, events)
             manager.run(Reboots(), _reboot, passes.keep)
     except BootError as error:
         _tell(events, error)
@@ -162,6 +173,17 @@ def release() -> None:
 
 
 @main.command()
+@click.argument("method")
+@click.argument("arguments", nargs=-1)
+def call(method: str, arguments: tuple[str, ...]) -> None:
+    """Make a call of the node's API: its name, then its arguments; `configmanager call Help` lists them.
+
+    A list is given as JSON, and "-" is standard input.
+    """
+    raise SystemExit(shell.call([method, *arguments]))
+
+
+@main.command()
 @format_option
 def verify(form: str) -> None:
     """Compare this system with its image: every file's content, owner, mode, time and attributes.
@@ -198,7 +220,7 @@ def _apply(form: str) -> Outcome:
     events = Events(PROGRAM, (sink,))
     if form == "text":
         events.add_sink(_show_event)
-    manager = _manager(events, sink)
+    manager = _assembled(events, sink).manager
     began = time.clock_gettime(time.CLOCK_BOOTTIME)
     manager.refresh()
     desired = manager.desired()
@@ -227,7 +249,18 @@ def _follow(form: str) -> Callable[[], None]:
     return more
 
 
-def _manager(events: Events, sink: ServerSink, watch: Watch | None = None) -> Manager:
+@dataclass(frozen=True)
+class _Assembled:
+    """The daemon's parts, of which some are the API's too."""
+
+    manager: Manager
+    backends: tuple[Backend, ...]
+    records: Records
+    decisions: Decisions
+    left: Handoff
+
+
+def _assembled(events: Events, sink: ServerSink, watch: Watch | None = None) -> _Assembled:
     left = read_handoff()
     events.run_id = left.run_id
     options = load_options()
@@ -238,8 +271,31 @@ def _manager(events: Events, sink: ServerSink, watch: Watch | None = None) -> Ma
     images = Images(runner, events, shares=options.neighbours == "on")
     backends = plugins.load(Node(runner, events, images.unpack))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)), watch)
-    records = Records()
-    return Manager(backends, records, server, events, Clock(records.newest_time))
+    records, decisions = Records(), Decisions()
+    clock = Clock(records.newest_time)
+    manager = Manager(backends, records, server, events, clock, decisions.applied)
+    return _Assembled(manager, backends, records, decisions, left)
+
+
+def _open_api(parts: _Assembled, events: Events) -> None:
+    """Answer calls of this node's slices, if it is one that has slivers."""
+    slivers = next((backend for backend in parts.backends if isinstance(backend, Slivers)), None)
+    if slivers is None:
+        return
+    runner = Runner()
+    node = NodeSide(
+        parts.manager,
+        parts.records,
+        parts.decisions,
+        slivers,
+        partial(ticket_key, runner, events, parts.left),
+        Waker(parts.manager.poll_now),
+        events,
+    )
+    try:
+        api.serve(node, runner)
+    except api.ApiUnavailable as error:
+        _tell(events, error)
 
 
 def _backends() -> tuple[Backend, ...]:
@@ -252,7 +308,7 @@ def _desired() -> NodeSlivers:
     record = records.load()
     if record is None:
         raise click.ClickException("there is no configuration from the server yet")
-    return unexpired(record, Clock(records.newest_time).now())
+    return Decisions().applied(unexpired(record, Clock(records.newest_time).now()))
 
 
 def _place(error: BaseException) -> str:

@@ -77,12 +77,15 @@ class Manager:
         server: Server,
         events: Events,
         clock: Clock,
+        decided: Callable[[NodeSlivers], NodeSlivers] = lambda said: said,
     ) -> None:
+        """`decided` lays what was decided on this node over the server's word."""
         self._backends = backends
         self._records = records
         self._server = server
         self._events = events
         self._clock = clock
+        self._decided = decided
         self._wake = threading.Event()
         self._stopping = False
         self._complaints: dict[str, str] = {}
@@ -134,8 +137,17 @@ class Manager:
 
     def desired(self) -> NodeSlivers | None:
         """Return what the node shall run now, None if it was never told."""
+        said = self.said()
+        return self._decided(said) if said is not None else None
+
+    def said(self) -> NodeSlivers | None:
+        """Return what the server said, without what has expired; None if it never said anything."""
         record = self._records.load()
-        return unexpired(record, self._now()) if record is not None else None
+        return unexpired(record, self.now()) if record is not None else None
+
+    def now(self) -> float:
+        """Return the time by which expiry is judged: authenticated, never before what was told."""
+        return max(self._clock.now(), self._records.newest_time)
 
     def refused(self) -> tuple[Failure, ...]:
         """Return what of the server's last word does not count."""
@@ -202,11 +214,8 @@ class Manager:
             if not self._stopping:
                 self._wake.clear()
 
-    def _now(self) -> float:
-        return max(self._clock.now(), self._records.newest_time)
-
     def _until_expiry(self) -> float:
-        now = self._now()
+        now = self.now()
         record = self._records.load()
         later = (item.expires for item in (record.slivers if record else ()) if item.expires > now)
         return min(later, default=now + POLL_SECONDS + POLL_SPREAD_SECONDS) - now
@@ -226,7 +235,7 @@ class Manager:
 
     def _keep_time(self) -> None:
         """Now and then without a server, so that a reboot does not take the time back."""
-        now = self._now()
+        now = self.now()
         if self._records.load() is None or now < self._records.newest_time + POLL_SECONDS:
             return
         try:

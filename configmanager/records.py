@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from configmanager.reply import Known, read, together
 from host.files import sync_folder
 from wire.errors import JournalError, VerificationError
+from wire.messages import ImageRef
 from wire.slivers import NodeSlivers, Sliver
 from wire.structure import MalformedMessage, structure, unstructure
 
@@ -60,13 +62,14 @@ class WrongNode(VerificationError):
 
 
 class Records:
-    """The words that count, in memory and on the disk. Not for several threads at once.
+    """The words that count, in memory and on the disk. Safe from any thread.
 
     `refused` tells by "sliver NAME" or "service NAME" why the server's last word on it does not count."""
 
     def __init__(self, file: Path = FILE) -> None:
         """Raises DiskTrouble."""
         self._file = file
+        self._turn = threading.Lock()
         self._whole: NodeSlivers | None = None
         self._slivers: dict[str, Known] = {}
         self._own_times: dict[str, int] = {}
@@ -90,6 +93,10 @@ class Records:
 
         Raises MalformedMessage, StaleConfiguration, WrongNode, DiskTrouble; nothing is changed then.
         """
+        with self._turn:
+            return self._store(reply)
+
+    def _store(self, reply: object) -> NodeSlivers:
         known = self._whole
         reading = read(reply, self._slivers, known.services if known else ())
         head = reading.head
@@ -102,24 +109,27 @@ class Records:
         self._replace(head, slivers, newer, reading.refused)
         return self._whole or head
 
-    def deliver(self, item: Mapping[str, Any], time: int) -> bool:
+    def deliver(self, item: Mapping[str, Any], time: int, images: Sequence[ImageRef] = ()) -> bool:
         """Keep a word on one sliver alone, said at `time`; returns whether it is newer than what is known.
 
-        Raises MalformedMessage, DiskTrouble.
+        `images` are those that it names. Raises MalformedMessage, DiskTrouble.
         """
         sliver = structure(item, Sliver)
-        whole = self._whole
-        if whole is None or time <= max(whole.timestamp, self._own_times.get(sliver.name, 0)):
-            return False
-        slivers = self._slivers | {sliver.name: Known(item, sliver)}
-        self._replace(whole, slivers, self._own_times | {sliver.name: time}, self.refused)
+        with self._turn:
+            whole = self._whole
+            if whole is None or time <= max(whole.timestamp, self._own_times.get(sliver.name, 0)):
+                return False
+            known = {image.name: image for image in (*whole.images, *images)}
+            head = replace(whole, images=tuple(known.values()))
+            slivers = self._slivers | {sliver.name: Known(item, sliver)}
+            self._replace(head, slivers, self._own_times | {sliver.name: time}, self.refused)
         return True
 
     def keep_time(self, now: float) -> None:
         """Keep the time, so that a reboot does not take it back. Raises DiskTrouble."""
-        with self._changing() as database:
+        with self._turn, self._changing() as database:
             _set(database, "newest_time", now)
-        self._kept_time = now
+            self._kept_time = now
 
     def _replace(
         self, head: NodeSlivers, slivers: dict[str, Known], own_times: dict[str, int], refused: dict[str, str]

@@ -38,6 +38,7 @@ from wire.errors import BootError, CommandError, ConfigurationError, TransientEr
 from wire.handoff import Handoff
 from wire.messages import ImageRef
 from wire.nodeconf import NodeConfiguration
+from wire.tickets import TicketKey
 from wire.trust import TrustedRoot
 
 CACHE_FOLDER = Path("/var/lib/configmanager/cache")
@@ -91,12 +92,26 @@ def connect(run: Runner, events: Events, expected: Handoff) -> Link:
     Raises KeyMediumAbsent, ConflictingConfigurations, MalformedNodeConfiguration, WrongNode, NoNetwork.
     """
     candidates = _candidates(run, events)
-    configuration = configuration_of(candidates)
-    if configuration.node_id != expected.node_id:
-        raise WrongNode(f"the key medium is node {configuration.node_id}'s, this is node {expected.node_id}")
+    configuration = _expected(candidates, expected)
     address = _wait_for_address(run)
     client = client_for(configuration, address)
     return Link(client, configuration, address, trusted_root_of(candidates))
+
+
+def ticket_key(run: Runner, events: Events, expected: Handoff) -> TicketKey:
+    """Return what tickets for this node are signed with, from the key medium; needs no server.
+
+    Raises KeyMediumAbsent, ConflictingConfigurations, MalformedNodeConfiguration, WrongNode.
+    """
+    configuration = _expected(_candidates(run, events), expected)
+    return TicketKey.derive(configuration.key, configuration.node_id)
+
+
+def _expected(candidates: tuple[Candidate, ...], expected: Handoff) -> NodeConfiguration:
+    configuration = configuration_of(candidates)
+    if configuration.node_id != expected.node_id:
+        raise WrongNode(f"the key medium is node {configuration.node_id}'s, this is node {expected.node_id}")
+    return configuration
 
 
 def _candidates(run: Runner, events: Events) -> tuple[Candidate, ...]:

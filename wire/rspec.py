@@ -83,6 +83,18 @@ class RSpec:
             raise ValueError("; ".join(faults))
         return cls(**{name: int(text) for name, text in given.items()})
 
+    @classmethod
+    def nearest(cls, amounts: Mapping[str, int]) -> RSpec:
+        """Return the nearest one that there can be: by loans one may come to more than any attribute says."""
+        held = {}
+        for name, amount in amounts.items():
+            least, most = _BOUNDS[name]
+            held[name] = max(least, min(amount, most))
+        for less, more in _ORDERED:
+            if 0 < held.get(more, 0) < held.get(less, 0):
+                held[less] = held[more]
+        return cls(**held)
+
     @property
     def inodes(self) -> int:
         """The most files and folders, 0 for no limit."""

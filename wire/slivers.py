@@ -27,6 +27,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 NODE_PORTS = (("tcp", 22), ("udp", 68))
 MAXIMUM_SCRIPT = 256 * 1024
 PORTS_TAG = "ports"
+DELEGATIONS_TAG = "delegations"
+DELEGATE = "delegate"
 INITSCRIPT_TAG = "initscript_code"
 
 
@@ -137,6 +139,11 @@ class Sliver:
         return RSpec.read({item.tagname: item.value for item in reversed(self.attributes)})
 
     @property
+    def delegations(self) -> tuple[str, ...]:
+        """Delegates that may act for the slice (attribute `delegations`, separated by commas or blanks)."""
+        return tuple(self.attribute(DELEGATIONS_TAG).replace(",", " ").split())
+
+    @property
     def script(self) -> str:
         """The initscript, as such or as the attribute that the originals used."""
         return self.initscript or self.attribute(INITSCRIPT_TAG)
@@ -156,6 +163,25 @@ class NodeService:
 
 
 @dataclass(frozen=True)
+class Account:
+    """An account of the node, with its public keys. One of type `delegate` may call the node's API by ssh.
+
+    Other types are an original server's, and made by nobody.
+    """
+
+    name: str
+    keys: tuple[str, ...] = ()
+    type: str = ""
+
+    def __post_init__(self) -> None:
+        if self.type != DELEGATE:
+            return
+        check_name(self.name)
+        if not all(self.keys) or any(map(_CONTROL.search, self.keys)):
+            raise ValueError(f"account {self.name}: a key is one line of text")
+
+
+@dataclass(frozen=True)
 class NodeSlivers:
     """The reply to GetSlivers. Of two replies the one with the later timestamp counts.
 
@@ -168,6 +194,7 @@ class NodeSlivers:
     slivers: tuple[Sliver, ...] = ()
     services: tuple[NodeService, ...] = ()
     images: tuple[ImageRef, ...] = ()
+    accounts: tuple[Account, ...] = ()
     generation: int = 0
 
     def __post_init__(self) -> None:
@@ -175,6 +202,7 @@ class NodeSlivers:
         _unique("sliver", (sliver.machine for sliver in self.slivers))
         _unique("service", (service.name for service in self.services))
         _unique("image", (image.name for image in self.images))
+        _unique("delegate", (account.name for account in self.delegates))
         _one_owner_each(self.slivers)
         for image in self.images:
             check_image_name(image.name)
@@ -185,6 +213,15 @@ class NodeSlivers:
     def instantiated(self) -> tuple[Sliver, ...]:
         """The slivers that the node brings up by itself; a delegated one is its delegate's to make."""
         return tuple(item for item in self.slivers if item.instantiation is Instantiation.PLC)
+
+    @property
+    def delegates(self) -> tuple[Account, ...]:
+        """The accounts that may call the node's API."""
+        return tuple(account for account in self.accounts if account.type == DELEGATE)
+
+    def sliver(self, name: str) -> Sliver | None:
+        """Return the sliver of that name, None without one."""
+        return next((sliver for sliver in self.slivers if sliver.name == name), None)
 
     def image(self, name: str) -> ImageRef | None:
         """Return the image of that name, None without one."""

@@ -11,6 +11,7 @@ import csv
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,10 +53,16 @@ class Quotas:
 
     def limits(self) -> dict[int, Room]:
         """Return the limits of all projects that have any. Raises CommandFailed."""
+        return read_report(self._report())
+
+    def use(self) -> dict[int, Room]:
+        """Return what each project has now. Raises CommandFailed."""
+        return read_use(self._report())
+
+    def _report(self) -> str:
         # Verbose, or it passes over who has nothing yet.
         words = ["repquota", "--verbose", "--project", "--no-names", "--output=csv"]
-        report = self._run([*words, str(self.place)])
-        return read_report(report.stdout)
+        return self._run([*words, str(self.place)]).stdout
 
     def limit(self, project: int, room: Room) -> None:
         """Limit a project; takes effect at once. Raises CommandFailed."""
@@ -92,13 +99,19 @@ def project_of(folder: Path) -> int:
     return project if flags & _INHERIT else 0
 
 
+def read_use(text: str) -> dict[int, Room]:
+    """Read from what repquota says as CSV what each project has now."""
+    return {number: Room(int(row["BlockUsed"]), int(row["FileUsed"])) for number, row in _rows(text)}
+
+
 def read_report(text: str) -> dict[int, Room]:
-    """Read what repquota says as CSV."""
-    found = {}
+    """Read from the same the limits of each project that has any."""
+    rooms = {number: Room(int(row["BlockHardLimit"]), int(row["FileHardLimit"])) for number, row in _rows(text)}
+    return {number: room for number, room in rooms.items() if room != Room(0, 0)}
+
+
+def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
     # It may add statistics for people.
     table = [line for line in text.splitlines() if line.startswith(("Project,", "#"))]
     for row in csv.DictReader(table):
-        room = Room(int(row["BlockHardLimit"]), int(row["FileHardLimit"]))
-        if room != Room(0, 0):
-            found[int(row["Project"].removeprefix("#"))] = room
-    return found
+        yield int(row["Project"].removeprefix("#")), row

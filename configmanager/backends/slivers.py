@@ -8,7 +8,6 @@ that is in that. docs/slivers.md says how it is put together.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -23,7 +22,7 @@ from configmanager.backends.sliver_tree import NotOurSliver, SliverTree
 from configmanager.slots import Slot, Slots
 from wire.errors import ConfigurationError
 from wire.messages import ImageRef
-from wire.slivers import Instantiation, NodeSlivers, Sliver
+from wire.slivers import NodeSlivers, Sliver
 
 
 class NoSliverImage(ConfigurationError):
@@ -51,10 +50,10 @@ class SliverItem(Item):
 
 
 class Slivers(Backend):
-    """A sliver for each that the server instantiates, and for each that its delegate had made here.
+    """A sliver for each that is instantiated.
 
-    create(), start(), stop(), destroy() and recreate() are for whoever acts for a slice on this node; what
-    they decide is kept with the sliver. They and the manager's passes take turns.
+    start(), stop() and recreate() are for whoever acts for a slice on this node; what they decide is kept
+    with the sliver. They and the manager's passes take turns.
     """
 
     name: ClassVar[str] = "slivers"
@@ -86,7 +85,7 @@ class Slivers(Backend):
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
         there = {item.name: item for item in observed}
-        wanted = _wanted(desired, there.keys())
+        wanted = desired.instantiated
         names = {sliver.name for sliver in wanted}
         actions = [Action(Verb.REMOVE, name, "is no longer wanted") for name in there if name not in names]
         for sliver in wanted:
@@ -112,7 +111,7 @@ class Slivers(Backend):
             self._load_network(without=name)
             slot = self._slots.all().get(name)
             if slot is not None:
-                self._accounts.remove(name, slot)
+                self._accounts.remove(name, slot.account)
             SliverTree(self.node.root, made.machine).remove(self.node.run)
             self.node.run(["systemctl", "stop", "--", units.sliver_slice(made.machine)], ok=(0, 5))
             units.forget_failure(self.node.run, _unit(made.machine))
@@ -127,10 +126,6 @@ class Slivers(Backend):
 
     # --- what a slice asks for on this node; each raises any BootError ---
 
-    def create(self, desired: NodeSlivers, name: str) -> None:
-        """Make a sliver that the server left to its delegate; it stays until it is destroyed."""
-        self._converge(desired, name, fresh=True)
-
     def start(self, desired: NodeSlivers, name: str) -> None:
         """Start a sliver, also one that was stopped here or failed too often."""
         with self._turn:
@@ -142,11 +137,6 @@ class Slivers(Backend):
         with self._turn:
             made = self._records.save(replace(self._known(name), held=True))
             self._stop(made)
-
-    def destroy(self, name: str) -> None:
-        """Remove a sliver. One that the server instantiates comes back, new, with the next pass."""
-        self._known(name)
-        self.teardown(name)
 
     def recreate(self, desired: NodeSlivers, name: str) -> None:
         """Make a sliver's disk again, of the image that its slice has now."""
@@ -172,7 +162,7 @@ class Slivers(Backend):
                 made = self._clear(made)
             made = self._make_tree(desired, sliver, slot, made)
             made = self._write(sliver, slot, made)
-            self._accounts.ensure(sliver.name, slot, sliver_files.keys_text(sliver))
+            self._accounts.ensure(sliver.name, slot.account, sliver_files.keys_text(sliver))
             self._load_network()
             self._collect_images()
             made = self._records.save(replace(made, digest=sliver_files.digest(sliver)))
@@ -186,7 +176,8 @@ class Slivers(Backend):
         if made is None and SliverTree(self.node.root, sliver.machine).folder.exists():
             raise NotOurSliver(str(SliverTree(self.node.root, sliver.machine).folder))
         if made is None:
-            self._accounts.check(sliver.name, self._slots.all().get(sliver.name))
+            slot = self._slots.all().get(sliver.name)
+            self._accounts.check(sliver.name, slot.account if slot is not None else None)
             made = self._records.save(Made(sliver.name, sliver.machine))
         return self._slots.take(sliver.name), made
 
@@ -243,19 +234,8 @@ class Slivers(Backend):
             and folder.is_dir()
             and (folder / sliver_files.SETTINGS).is_file()
             and self._images.tree(made.manifest).is_dir()
-            and self._accounts.is_there(made.name, slot)
+            and self._accounts.is_there(made.name, slot.account)
         )
-
-
-def _wanted(desired: NodeSlivers, there: Collection[str]) -> list[Sliver]:
-    """Return what the node brings up by itself, and what others had made here and may keep."""
-    own = (Instantiation.PLC,)
-    others = (Instantiation.DELEGATED, Instantiation.CONTROLLER)
-    return [
-        item
-        for item in desired.slivers
-        if item.instantiation in own or (item.instantiation in others and item.name in there)
-    ]
 
 
 def _action(sliver: Sliver, item: Item | None) -> Action | None:

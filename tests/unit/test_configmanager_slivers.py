@@ -16,6 +16,7 @@ from configmanager.backends.sliver_accounts import NameTaken
 from configmanager.backends.sliver_start import SliverFailed, SliverFailing, SliverSlow
 from configmanager.backends.sliver_tree import LiveMounts, NotOurSliver
 from configmanager.backends.slivers import NoSliverImage, NoSuchSliver, Slivers
+from configmanager.decisions import Decisions
 from configmanager.slots import Slots
 from host.http import ServerUnreachable
 from host.mounts import Mount
@@ -309,22 +310,20 @@ def test_what_its_owner_stopped_stays_stopped_until_he_starts_it(fake: FakeNode)
 
 def test_a_delegated_sliver_is_made_and_destroyed_by_its_delegate_only(fake: FakeNode) -> None:
     delegated = with_sliver(replace(SLIVER, instantiation=Instantiation.DELEGATED))
-    assert converge(fake, delegated) == []
-    Slivers(fake.node).create(delegated, "demo_one")
+    decisions = Decisions(fake.root)
+    assert converge(fake, decisions.applied(delegated)) == []
+    decisions.set_made(delegated.slivers[0], delegated, made=True)
+    assert converge(fake, Decisions(fake.root).applied(delegated)) == [Verb.CREATE]
     assert fake.runner.active[UNIT] == "active"
-    assert converge(fake, delegated) == []
-    Slivers(fake.node).destroy("demo_one")
-    assert converge(fake, delegated) == []
-    Slivers(fake.node).create(delegated, "demo_one")
-    assert converge(fake, NOTHING) == [Verb.REMOVE]
+    assert converge(fake, decisions.applied(delegated)) == []
+    decisions.set_made(delegated.slivers[0], delegated, made=False)
+    assert converge(fake, decisions.applied(delegated)) == [Verb.REMOVE]
 
 
 def test_nothing_is_done_to_a_sliver_that_is_not_there(fake: FakeNode) -> None:
     backend = Slivers(fake.node)
     for ask in (
         lambda: backend.stop("other"),
-        lambda: backend.destroy("other"),
-        lambda: backend.create(DESIRED, "other"),
         lambda: backend.start(DESIRED, "demo_one"),
         lambda: backend.recreate(DESIRED, "demo_one"),
     ):

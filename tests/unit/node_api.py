@@ -53,7 +53,7 @@ class FakeNode:
         self.there = {"mine", "other"}
         self.fail: Exception | None = None
         self.decisions = Decisions(root)
-        side = NodeSide(
+        self.side = NodeSide(
             self,
             self,
             self.decisions,
@@ -63,7 +63,7 @@ class FakeNode:
             Events("test", (self.told.append,)),
             root,
         )
-        self.answers = Answers(side)
+        self.answers = Answers(self.side)
 
     def call(self, caller: Caller, method: str, *arguments: Any) -> Any:
         """Make a call. Raises Fault."""

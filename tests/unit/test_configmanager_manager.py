@@ -333,3 +333,14 @@ def test_a_stop_ends_the_wait_at_once(
     before = time.monotonic()
     run(things, Server(REPLY), tmp_path)
     assert time.monotonic() - before < 5
+
+
+def test_what_was_decided_here_is_laid_over_the_servers_word(things: Things, tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    records.store(unstructure(REPLY))
+    clock = Clock(records.newest_time, tmp_path / "clock")
+    nothing = replace(REPLY, slivers=())
+    manager = Manager((things,), records, Server(), things.node.events, clock, lambda said: nothing)
+    assert manager.said() == REPLY
+    assert manager.desired() == nothing
+    assert manager.now() >= REPLY.timestamp

@@ -13,6 +13,7 @@ import pytest
 from configmanager import records as module
 from configmanager.clock import FAR_SECONDS, Clock
 from configmanager.records import DiskTrouble, Records, StaleConfiguration, WrongNode, unexpired
+from wire.messages import ImageRef
 from wire.slivers import NodeService, NodeSlivers, Sliver
 from wire.structure import MalformedMessage, unstructure
 
@@ -67,6 +68,24 @@ def test_a_word_on_one_sliver_counts_until_a_newer_comprehensive_one(file: Path)
     whole = Records(file).load()
     assert whole is not None
     assert whole.slivers == (ONE,)
+
+
+def test_the_image_of_such_a_word_is_known_as_long_as_it_counts(file: Path) -> None:
+    records, image = Records(file), ImageRef("sliver", "ab" * 32)
+    records.store(told(ONE))
+    records.deliver(unstructure(replace(TWO, image="sliver")), 2000, (image,))
+    records.store(told(ONE, timestamp=1500))
+    for known in (records, Records(file)):
+        whole = known.load()
+        assert whole is not None
+        assert whole.images == (image,)
+    newer = ImageRef("sliver", "cd" * 32)
+    records.deliver(unstructure(replace(TWO, image="sliver")), 2001, (newer,))
+    assert (whole := records.load()) is not None
+    assert whole.images == (newer,)
+    records.store(told(ONE, timestamp=3000))
+    assert (whole := Records(file).load()) is not None
+    assert whole.images == ()
 
 
 def test_only_what_changed_is_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,8 +106,12 @@ def read_use(text: str) -> dict[int, Room]:
 
 def read_report(text: str) -> dict[int, Room]:
     """Read from the same the limits of each project that has any."""
-    rooms = {number: Room(int(row["BlockHardLimit"]), int(row["FileHardLimit"])) for number, row in _rows(text)}
-    return {number: room for number, room in rooms.items() if room != Room(0, 0)}
+    found = {}
+    for number, row in _rows(text):
+        room = Room(int(row["BlockHardLimit"]), int(row["FileHardLimit"]))
+        if room != Room(0, 0):
+            found[number] = room
+    return found
 
 
 def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:

@@ -6,6 +6,7 @@ and run again, with the seeds, by tests/unit/test_fuzz_targets.py.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -30,11 +31,14 @@ from wire.handoff import load_handoff
 from wire.messages import NodeDetails
 from wire.neighbours import Holdings, dump_holdings, load_holdings
 from wire.session import METHOD
-from wire.slivers import NodeSlivers, Sliver
+from wire.slivers import Instantiation, NodeSlivers, Sliver
 from wire.structure import MalformedMessage, structure, unstructure
+from wire.tickets import BadTicket, Ticket, TicketKey
 
 FOUND = Path(__file__).parent / "found"
 DATA = b"content of a blob"
+_TICKETS = TicketKey.derive(KEY, 7)
+_TICKET = Ticket(7, 1000, 2000, Sliver("demo_one", 1, 5000, Instantiation.DELEGATED, initscript="true"))
 
 
 def node_configuration(raw: bytes) -> None:
@@ -90,6 +94,13 @@ def slivers(raw: bytes) -> None:
     named = {item["name"] for item in said.get("slivers", ())}
     assert {sliver.name for sliver in whole.slivers} & known.keys() == named & known.keys()
     assert json.loads(json.dumps(unstructure(whole), ensure_ascii=False).encode())
+
+
+def ticket(raw: bytes) -> None:
+    """A ticket, as the node reads it: as text, and what is in the text. One that is changed is none."""
+    for text in (raw.decode(errors="replace"), base64.urlsafe_b64encode(raw).decode()):
+        with suppress(BadTicket):
+            assert _TICKETS.verify(text) == _TICKET
 
 
 def manifest(raw: bytes) -> None:
@@ -225,6 +236,10 @@ def targets() -> dict[str, Target]:
             (*map(xmlrpc.dump_reply, (_DETAILS, _SLIVERS, values)), xmlrpc.dump_fault(103, "no")),
         ),
         "slivers": Target(slivers, (_plain(_SLIVERS), _plain({**_SLIVERS, "slivers": [{"name": "c"}]}))),
+        "ticket": Target(
+            ticket,
+            (_TICKETS.sign(_TICKET).encode(), base64.urlsafe_b64decode(_TICKETS.sign(_TICKET))),
+        ),
         "manifest": Target(manifest, (_MANIFEST.to_bytes(),)),
         "holdings": Target(holdings, (dump_holdings(Holdings(*(frozenset(name) for name in "abc"))),)),
         "journal": Target(journal, (b"\n".join(map(_plain, _JOURNAL)) + b"\n",)),

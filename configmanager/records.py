@@ -107,8 +107,8 @@ class Records:
         newer = {name: time for name, time in self._own_times.items() if time > head.timestamp}
         slivers = reading.slivers | {name: self._slivers[name] for name in newer}
         if newer and known is not None:
-            named = {self._slivers[name].sliver.image for name in newer} - {image.name for image in head.images}
-            kept = tuple(image for image in known.images if image.name in named)
+            named = {self._slivers[name].sliver.image for name in newer}
+            kept = [image for image in known.images if image.name in named and not head.image(image.name)]
             head = replace(head, images=(*head.images, *kept))
         self._replace(head, slivers, newer, reading.refused)
         return self._whole or head

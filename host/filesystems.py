@@ -12,7 +12,7 @@ ROOT_LABEL = "bm-root"
 SLIVERS_LABEL = "bm-slivers"
 _MAKE_SECONDS = 1800.0
 # Each sliver has so much room: see ext4(5), and the option in the installed fstab.
-_PROJECT_QUOTAS = ("-O", "quota,project", "-E", "quotatype=prjquota")
+PROJECT_QUOTAS = ("-O", "quota,project", "-E", "quotatype=prjquota")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FileSystem:
         if self.fstype == "swap":
             command = ["mkswap", "--force", "--label", self.label, "--uuid", self.uuid, self.device]
         else:
-            features = _PROJECT_QUOTAS if self.label == SLIVERS_LABEL else ()
+            features = PROJECT_QUOTAS if self.label == SLIVERS_LABEL else ()
             command = ["mkfs.ext4", "-q", "-F", *features, "-L", self.label, "-U", self.uuid, self.device]
         run(command, timeout=_MAKE_SECONDS)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from host import target
+from host import filesystems, target
 from host.events import Events
 from host.mark import Mark, write_mark
 from host.mounts import mounted
@@ -92,6 +92,8 @@ def volumes_at(folder: Path, monkeypatch: pytest.MonkeyPatch, *, root_mib: int =
     made = Volumes(folder, root_mib)
     monkeypatch.setattr(Layout, "volume_device", lambda _, name: made.devices[name])
     monkeypatch.setattr(Layout, "boot_device", property(lambda _: made.devices["boot"]))
+    # The kernel of a testing machine may know no quotas; an installed node's does.
+    monkeypatch.setattr(filesystems, "PROJECT_QUOTAS", ())
     for name in ("root", "boot", "slivers"):
         monkeypatch.setattr(target, f"{name.upper()}_DEVICE", made.devices[name])
     try:

@@ -187,6 +187,25 @@ def test_an_error_can_be_said_whatever_the_name(target):
     assert r"/\xff: " in refused.value.detail
 
 
+def test_the_disk_begins_while_the_rest_is_unpacked(published, tmp_path, events):
+    """The kernel by itself leaves what was written in memory for 30 seconds."""
+    _, store, manifest = published
+    with ext4(tmp_path, 64) as disk, serving(store) as server:
+        before = written_bytes(disk)
+        put_in(server, manifest, disk, Cache(None, events))
+        until = time.monotonic() + 5
+        while written_bytes(disk) - before < RANDOM_MIB * 2**20:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def written_bytes(mounted: Path) -> int:
+    """Return what its disk has written since it was there; see the kernel's block/stat.rst."""
+    device = mounted.stat().st_dev
+    figures = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
+    return int(figures.read_text().split()[6]) * 512
+
+
 def test_a_target_that_gives_its_group_to_what_is_made_in_it(target):
     os.chown(target, 0, 12345)
     target.chmod(0o2755)

@@ -97,7 +97,7 @@ def test_pulled_out_then_put_back_write_protected_then_with_a_bad_sector(new_sit
 
     # Nobody replays the journal of what is write-protected.
     site.with_disk(replace(dongle, read_only=True))
-    server.set_state(NODE, "rins")
+    server.cli("node", "state", NODE, "rins", "--clean")
     site.power_cycle()
     machine.wait_event("media.found", what="cache", writable=False, timeout=limits.BOOT)
     machine.wait_event("step.done", step="unpack", timeout=limits.INSTALL)
@@ -106,7 +106,8 @@ def test_pulled_out_then_put_back_write_protected_then_with_a_bad_sector(new_sit
     ext4_replay(site.dongle)
     path, size = _largest_blob(site.dongle)
     site.with_disk(replace(dongle, bad=(ext4_place(site.dongle, path, size // 2),)))
-    server.set_state(NODE, "rins")
+    # Else the disk would have it all.
+    server.cli("node", "state", NODE, "rins", "--clean")
     site.power_cycle()
     machine.wait_event("step.done", step="unpack", timeout=limits.BOOT + limits.INSTALL)
     assert [event["operation"] for event in machine.events("cache.failed")] == ["read"]

@@ -47,7 +47,7 @@ class RSpec:
     cpu_min: milliseconds of processor time per second; cpu_share, io_weight, net_share: in proportion to
     others. memory_high, memory_max, disk_max: KiB, 0 for no limit. pids_max: processes and threads.
     inodes_max: files and folders, 0 for what suits disk_max. net_min, net_max: bit/s; net2_min, net2_max:
-    the same to exempt destinations. enabled: 0 or 1.
+    the same to exempt destinations. enabled: 0 for one that shall not run, and keeps its disk.
     """
 
     enabled: int = 1

@@ -127,14 +127,9 @@ class Sliver:
         """Ports of the node that lead into the sliver (attribute `ports`, separated by commas or blanks)."""
         return tuple(PortForward.parse(word) for word in self.attribute(PORTS_TAG).replace(",", " ").split())
 
-    @property
-    def enabled(self) -> bool:
-        """Whether it shall run; one that shall not keeps its disk (attribute `enabled`, 0 or 1)."""
-        return self.attribute("enabled").strip() != "0"
-
-    @property
+    @cached_property
     def rspec(self) -> RSpec:
-        """What the sliver is given of the node's resources."""
+        """Whether the sliver shall run, and what it is given of the node's resources."""
         # As attribute() does, of two with one name the first counts.
         return RSpec.read({item.tagname: item.value for item in reversed(self.attributes)})
 

@@ -168,7 +168,7 @@ class Slivers(Backend):
             self._load_network()
             self._collect_images()
             made = self._records.save(replace(made, digest=sliver_files.digest(sliver)))
-            if sliver.enabled and not made.held:
+            if sliver.rspec.enabled and not made.held:
                 self._starter.start(name, _unit(made.machine), fresh=fresh)
             else:
                 self._stop(made)
@@ -249,7 +249,7 @@ def _action(sliver: Sliver, item: Item | None) -> Action | None:
         return Action(Verb.CHANGE, sliver.name, "has other settings")
     held = isinstance(item, SliverItem) and item.held
     active = isinstance(item, SliverItem) and item.active
-    if sliver.enabled and not held:
+    if sliver.rspec.enabled and not held:
         return None if item.running else Action(Verb.START, sliver.name, "does not run")
     return Action(Verb.STOP, sliver.name, "shall not run") if active else None
 

@@ -1,73 +1,22 @@
-"""Slivers' network under load: who may send what to whom, and what competitors really get of a link."""
+"""Slivers' network: who may send what to whom, and what is counted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from configmanager.backends.base import Node, Verb
-from configmanager.backends.network import BandwidthGiven, Network
-from configmanager.backends.network_settings import FILE
-from configmanager.slots import FILE as SLOTS
+from configmanager.backends.base import Node
 from configmanager.slots import Slot
-from host.events import Event
-from host.run import Runner
-from tests.guest.limited import Space, command, converge, linked, sliver, wanted
-
-NODE, OUTSIDE, EXEMPT = "203.0.113.1", "203.0.113.2", "198.51.100.2"
-SETTINGS = Path("/", FILE)
-SECONDS = 8.0
-MBIT = 1_000_000
-
-
-@dataclass(frozen=True)
-class Site:
-    """Two slivers' networks, one beyond the node's link `up0`, and the backend."""
-
-    network: Network
-    a: Space
-    b: Space
-    outside: Space
-
-    def settle(self, a: dict[str, object] | None = None, b: dict[str, object] | None = None) -> None:
-        converge(self.network, wanted(sliver("net_a", 1, **(a or {})), sliver("net_b", 2, **(b or {}))))
+from tests.guest.limited import Space, command, converge, sliver, wanted
+from tests.guest.network_site import MBIT, NODE, OUTSIDE, Site, joined
 
 
 @pytest.fixture
 def site(bare: Node) -> Iterator[Site]:
-    network, outside = Network(bare), Space("outside")
-    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-    before = forwarding.read_text()
-    with ExitStack() as stack:
-        command("ip", "netns", "add", outside.name)
-        stack.callback(command, "ip", "netns", "delete", outside.name)
-        command("ip", "link", "add", "up0", "type", "veth", "peer", "name", "net0", "netns", outside.name)
-        stack.callback(command, "ip", "link", "delete", "up0")
-        command("ip", "address", "add", f"{NODE}/24", "dev", "up0")
-        command("ip", "link", "set", "up0", "up")
-        outside.run("ip", "address", "add", f"{OUTSIDE}/24", "dev", "net0")
-        outside.run("ip", "address", "add", f"{EXEMPT}/32", "dev", "net0")
-        outside.run("ip", "link", "set", "net0", "up")
-        outside.run("ip", "link", "set", "lo", "up")
-        # The way that goes straight to slivers' addresses, past all published ports.
-        outside.run("ip", "route", "add", "100.64.0.0/16", "via", NODE)
-        # The link counts as one to the outside by a default route, which the guest's own goes before.
-        command("ip", "route", "add", "default", "via", OUTSIDE, "dev", "up0", "metric", "9000")
-        command("ip", "route", "add", EXEMPT, "via", OUTSIDE)
-        a, b = (stack.enter_context(linked(Slot(number))) for number in (1, 2))
-        forwarding.write_text("1")
-        stack.callback(forwarding.write_text, before)
-        try:
-            yield Site(network, a, b, outside)
-        finally:
-            converge(network, wanted())
-            Path("/", SLOTS).unlink(missing_ok=True)
-            SETTINGS.unlink(missing_ok=True)
+    with joined(bare) as made:
+        yield made
 
 
 SERVE = """
@@ -287,160 +236,3 @@ def test_connections_are_marked_with_the_slot(site: Site) -> None:
             assert "packets 5" in command("nft", "list", "table", "inet", "probe")
         finally:
             command("nft", "delete", "table", "inet", "probe")
-
-
-# --- bandwidth ---
-
-SINK = """
-import socket, sys, threading, time
-server = socket.create_server(("", int(sys.argv[1])))
-print("up", flush=True)
-connections = [server.accept()[0] for _ in range(int(sys.argv[2]))]
-counts = {}
-def read(connection):
-    name = connection.recv(1).decode()
-    counts[name] = 0
-    while data := connection.recv(65536):
-        counts[name] += len(data)
-for connection in connections:
-    threading.Thread(target=read, args=(connection,), daemon=True).start()
-time.sleep(2)
-before = dict(counts)
-time.sleep(float(sys.argv[3]))
-print(*(8 * (counts[name] - before[name]) / float(sys.argv[3]) for name in sorted(counts)), flush=True)
-"""
-SEND = """
-import socket, sys
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-connection.sendall(sys.argv[3].encode())
-while True:
-    connection.sendall(b"x" * 65536)
-"""
-
-
-def rates(site: Site, *senders: tuple[Space, str]) -> list[float]:
-    """Bit/s that arrive from each sender, all sending at once as much as they can."""
-    with ExitStack() as stack:
-        sink = stack.enter_context(site.outside.running(SINK, 5001, len(senders), SECONDS))
-        assert sink.stdout.readline() == "up\n"
-        for number, (space, address) in enumerate(senders):
-            stack.enter_context(space.running(SEND, address, 5001, "abcdef"[number]))
-        return [float(word) for word in sink.stdout.readline().split()]
-
-
-def test_the_rest_is_divided_by_shares(site: Site) -> None:
-    SETTINGS.write_text(f"[network]\nrate = {24 * MBIT}\n")
-    site.settle({"net_share": 3}, {"net_share": 1})
-    a, b = rates(site, (site.a, OUTSIDE), (site.b, OUTSIDE))
-    print(f"net_share 3:1 of 24 Mbit/s -> {a / MBIT:.1f} : {b / MBIT:.1f} Mbit/s = {a / b:.2f}")
-    assert 2.4 < a / b < 3.6
-    assert 20 * MBIT < a + b < 25 * MBIT
-
-
-def test_a_guarantee_comes_before_shares(site: Site) -> None:
-    SETTINGS.write_text(f"[network]\nrate = {20 * MBIT}\n")
-    site.settle({"net_min": 14 * MBIT}, {"net_share": 100})
-    a, b = rates(site, (site.a, OUTSIDE), (site.b, OUTSIDE))
-    print(f"net_min 14 of 20 Mbit/s against net_share 100 -> {a / MBIT:.1f} : {b / MBIT:.1f} Mbit/s")
-    assert a > 12.5 * MBIT
-    assert b > 3.5 * MBIT
-
-
-def test_most_holds_for_one_and_the_other_takes_the_rest(site: Site) -> None:
-    SETTINGS.write_text(f"[network]\nrate = {20 * MBIT}\n")
-    site.settle({"net_max": 4 * MBIT}, {})
-    a, b = rates(site, (site.a, OUTSIDE), (site.b, OUTSIDE))
-    print(f"net_max 4 of 20 Mbit/s -> {a / MBIT:.1f} : {b / MBIT:.1f} Mbit/s")
-    assert 2.5 * MBIT < a < 4.4 * MBIT
-    assert b > 13 * MBIT
-
-
-def test_exempt_destinations_have_limits_of_their_own(site: Site) -> None:
-    SETTINGS.write_text(f"[network]\nrate = {8 * MBIT}\nexempt = 198.51.100.0/24\n")
-    site.settle({"net2_max": 24 * MBIT}, {"net2_max": 12 * MBIT})
-    plain, a, b = rates(site, (site.a, OUTSIDE), (site.a, EXEMPT), (site.b, EXEMPT))
-    print(f"rate 8, net2_max 24 and 12 -> {plain / MBIT:.1f}, {a / MBIT:.1f}, {b / MBIT:.1f} Mbit/s")
-    assert 6 * MBIT < plain < 8.8 * MBIT
-    assert 18 * MBIT < a < 26 * MBIT
-    assert 9 * MBIT < b < 13 * MBIT
-
-
-def test_guarantees_beyond_the_link_are_refused_to_the_younger(site: Site) -> None:
-    SETTINGS.write_text(f"[network]\nrate = {10 * MBIT}\n")
-    desired = wanted(sliver("net_a", 1, net_min=8 * MBIT), sliver("net_b", 2, net_min=8 * MBIT))
-    (action,) = site.network.plan(desired, site.network.observe())
-    with pytest.raises(BandwidthGiven, match="net_b does not get its net_min or net2_min of the"):
-        site.network.apply(desired, action)
-    shown = json.loads(command("tc", "-json", "class", "show", "dev", "up0"))
-    sure = {each["handle"]: each["rate"] for each in shown if each["class"] == "htb"}
-    assert sure["51fe:1001"] == MBIT
-    assert sure["51fe:1002"] == 1
-
-
-# --- to come and go ---
-
-
-def traces() -> str:
-    """All that the backend leaves anywhere."""
-    qdiscs = command("tc", "qdisc", "show")
-    record = Path("/var/lib/configmanager/network.json")
-    return (
-        command("nft", "list", "ruleset") + ("51fe" if "51fe:" in qdiscs else "") + str(record.exists() or "")
-    )
-
-
-def test_what_somebody_changes_is_put_right_and_nothing_stays(site: Site, told: list[Event]) -> None:
-    site.settle()
-    desired = wanted(sliver("net_a", 1), sliver("net_b", 2))
-    for change in (
-        ["nft", "flush", "chain", "inet", "slivers", "enter"],
-        ["nft", "delete", "table", "arp", "slivers"],
-        ["nft", "delete", "element", "inet", "slivers", "addresses", '{ "sliver1" . 100.64.0.6 }'],
-        ["tc", "class", "change", "dev", "up0", "classid", "51fe:1001", "htb", "rate", "5mbit"],
-        ["tc", "qdisc", "delete", "dev", "up0", "root"],
-    ):
-        command(*change)
-        assert [action.verb for action in converge(site.network, desired)] == [Verb.CREATE], change
-    # A table with sets of another kind, as another version might have left it.
-    command(
-        "nft", "destroy table inet slivers; add table inet slivers; add set inet slivers marks { type mark; }"
-    )
-    converge(site.network, desired)
-    assert "network.reset" in [event.event for event in told]
-    # Another link: the old one is given back.
-    command("ip", "route", "delete", "default", "dev", "up0")
-    converge(site.network, desired)
-    assert "51fe:" not in command("tc", "qdisc", "show", "dev", "up0")
-    converge(site.network, wanted())
-    assert traces() == ""
-
-
-class Dying(Runner):
-    """A runner whose process dies before its n-th change."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def __call__(self, argv, **more):  # type: ignore[no-untyped-def]
-        if "input" in more:
-            if self.left == 0:
-                raise KeyboardInterrupt
-            self.left -= 1
-        return super().__call__(argv, **more)
-
-
-@pytest.mark.parametrize("after", range(4))
-def test_a_pass_that_died_is_carried_on(site: Site, after: int) -> None:
-    desired = wanted(sliver("net_a", 1), sliver("net_b", 2))
-    real = site.network.node.run
-    object.__setattr__(site.network.node, "run", Dying(after))
-    died = False
-    try:
-        for action in site.network.plan(desired, site.network.observe()):
-            site.network.apply(desired, action)
-    except KeyboardInterrupt:
-        died = True
-    object.__setattr__(site.network.node, "run", real)
-    assert bool(converge(site.network, desired)) == died
-    converge(site.network, wanted())
-    assert traces() == ""

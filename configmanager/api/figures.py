@@ -1,5 +1,6 @@
 """What each sliver uses, read from the kernel: control groups, its link's counters, its quota.
 
+Counters are the kernel's own, and begin from zero with its group or link, as Prometheus allows for.
 Formats: Documentation/admin-guide/cgroup-v2.rst and Documentation/ABI/testing/sysfs-class-net-statistics of
 Linux. What is not there (a sliver that does not run, a controller that is off) is left out.
 """

@@ -272,6 +272,8 @@ def _assembled(events: Events, sink: ServerSink, watch: Watch | None = None) -> 
     backends = plugins.load(Node(runner, events, images.unpack))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)), watch)
     records, decisions = Records(), Decisions()
+    if (damage := decisions.mend()) is not None:
+        _tell(events, damage)
     clock = Clock(records.newest_time)
     manager = Manager(backends, records, server, events, clock, decisions.applied)
     return _Assembled(manager, backends, records, decisions, left)

@@ -1,16 +1,19 @@
 """What was decided on this node, over the server's word: delegated slivers that were made here, and loans.
 
 One small file, written whole at each change before the change counts. A decision is for the slice of that
-number, so that another slice of the same name does not inherit it.
+number, so that another slice of the same name does not inherit it. Where the file is damaged, whatever sliver
+is there counts as made: else it would be destroyed with its disk.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from configmanager.backends.sliver_record import SliverRecords
 from configmanager.loans import Loan, effective
 from host.files import write_atomic
 from wire.errors import JournalError
@@ -18,7 +21,11 @@ from wire.rspec import RSpec
 from wire.slivers import Attribute, Instantiation, NodeSlivers, Sliver
 from wire.structure import MalformedMessage, structure, unstructure
 
+log = logging.getLogger(__name__)
+
 FILE = Path("var/lib/configmanager/decisions.json")
+# In the place of a slice's number, where only the name is known.
+_ANY_SLICE = 0
 # Whose slivers are made when somebody on the node says so.
 DELEGATED = (Instantiation.DELEGATED, Instantiation.CONTROLLER)
 _RESOURCES = frozenset(field.name for field in fields(RSpec))
@@ -29,7 +36,7 @@ class DecisionsDamaged(JournalError):
 
     code = "decisions-damaged"
     title = "The list of what was decided on the node is damaged"
-    hint = "Nothing was touched. Put the file back from a copy; without it delegated slivers are removed."
+    hint = "It is kept as decisions.damaged. Slivers that are there stay; loans have to be set again."
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,30 @@ class Decisions:
     """What was decided on this node. `root` is "/" but in tests. Safe from any thread."""
 
     def __init__(self, root: Path = Path("/")) -> None:
-        """Raises DecisionsDamaged."""
         self._file = root / FILE
+        self._records = SliverRecords(root)
         self._lock = threading.Lock()
+        self._damage: DecisionsDamaged | None = None
         self._known = self._read()
+
+    def mend(self) -> DecisionsDamaged | None:
+        """Put a damaged file aside, for whoever writes here; returns what was wrong with it."""
+        with self._lock:
+            damage = self._damage
+            if damage is not None:
+                try:
+                    self._save(self._known)
+                except OSError as error:
+                    # With the next decision, then.
+                    log.error("%s cannot be put aside: %s", self._file, error)
+            return damage
 
     def of(self, sliver: Sliver) -> Decision:
         """Return what was decided on a slice."""
         known = self._known.get(sliver.name)
-        return known if known is not None and known.slice_id == sliver.slice_id else Decision(sliver.slice_id)
+        if known is None or known.slice_id not in (sliver.slice_id, _ANY_SLICE):
+            return Decision(sliver.slice_id)
+        return replace(known, slice_id=sliver.slice_id)
 
     def set_made(self, sliver: Sliver, desired: NodeSlivers, *, made: bool) -> None:
         """Have a delegated sliver, or none; on the disk when this returns. Raises OSError."""
@@ -99,12 +121,19 @@ class Decisions:
         return replace(sliver, instantiation=Instantiation.PLC)
 
     def _write(self, desired: NodeSlivers, name: str, decision: Decision) -> None:
-        there = {sliver.name: sliver.slice_id for sliver in desired.slivers}
-        all_known = {**self._known, name: decision}
-        known = {each: old for each, old in all_known.items() if there.get(each) == old.slice_id}
+        here = {sliver.name: sliver for sliver in desired.slivers}
+        kept = {each: self.of(here[each]) for each in self._known if each in here}
+        self._save(
+            {each: one for each, one in kept.items() if one != Decision(one.slice_id)} | {name: decision}
+        )
+
+    def _save(self, known: dict[str, Decision]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        if self._damage is not None:
+            # A copy: there is never no file, which would say that nothing was decided.
+            write_atomic(self._file.with_suffix(".damaged"), self._file.read_bytes(), mode=0o600)
         write_atomic(self._file, json.dumps(unstructure(known), indent=1) + "\n", mode=0o600)
-        self._known = known
+        self._known, self._damage = known, None
 
     def _read(self) -> dict[str, Decision]:
         try:
@@ -113,4 +142,7 @@ class Decisions:
         except FileNotFoundError:
             return {}
         except (ValueError, AttributeError, RecursionError, MalformedMessage) as error:
-            raise DecisionsDamaged(f"{self._file}: {error}") from None
+            # Whoever only reads must not take it away from a daemon that writes.
+            log.error("%s is damaged: %s", self._file, error)
+            self._damage = DecisionsDamaged(f"{self._file}: {error}")
+            return {made.name: Decision(_ANY_SLICE, made=True) for made in self._records.all()}

@@ -14,10 +14,11 @@ from configmanager.api.start import ApiUnavailable
 from configmanager.backends.services import Services
 from configmanager.backends.slivers import Slivers
 from configmanager.clock import Clock
-from configmanager.decisions import Decisions
+from configmanager.decisions import FILE, Decisions
 from configmanager.manager import Manager
 from configmanager.records import Records, WrongNode
 from host.events import Events
+from host.report import ServerSink
 from host.run import Runner
 from hwdetect.media import Candidate
 from tests.unit.configmanager_fakes import FakeNode
@@ -65,6 +66,20 @@ def test_a_port_that_is_taken_is_told_and_stops_nothing(tmp_path, monkeypatch):
     told = []
     cli._open_api(parts(tmp_path), Events("test", (told.append,)))
     assert [event.data["code"] for event in told] == ["api-unavailable"]
+
+
+def test_a_damaged_list_of_decisions_is_told_and_stops_nothing(tmp_path, monkeypatch):
+    file = tmp_path / FILE
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    monkeypatch.setattr(cli, "read_handoff", handoff)
+    monkeypatch.setattr(cli, "Records", lambda: Records(tmp_path / "records"))
+    monkeypatch.setattr(cli, "Decisions", lambda: Decisions(tmp_path))
+    monkeypatch.setattr(cli, "Clock", lambda known: Clock(known, tmp_path / "clock"))
+    told = []
+    assert cli._assembled(Events("test", (told.append,)), ServerSink()).decisions.mend() is None
+    (error,) = [event.data for event in told if event.event == "error"]
+    assert (error["code"], "loans" in error["hint"]) == ("decisions-damaged", True)
 
 
 def test_the_operators_call_ends_with_its_status(monkeypatch):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configmanager import decisions as module
+from configmanager.backends.sliver_record import Made, SliverRecords
 from configmanager.decisions import FILE, Decisions, DecisionsDamaged
 from configmanager.loans import Loan
+from host.files import write_atomic
 from wire.slivers import Attribute, Instantiation, NodeSlivers, Sliver
 
 LENDER = Sliver("lender", 1, 5000, attributes=(Attribute("cpu_share", "100"), Attribute("hrn", "x")))
@@ -86,10 +89,51 @@ def test_a_decision_that_did_not_reach_the_disk_does_not_count(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"mine": 1}', '{"mine": {"slice_id": "3"}}', "[" * 100_000])
-def test_a_damaged_list_is_refused_and_kept(tmp_path: Path, text: str) -> None:
+def test_a_damaged_list_is_put_aside_and_destroys_no_sliver(tmp_path: Path, text: str) -> None:
     file = tmp_path / FILE
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    with pytest.raises(DecisionsDamaged):
-        Decisions(tmp_path)
+    SliverRecords(tmp_path).save(Made("mine", "mine"))
+    another = Sliver("another", 4, 5000, Instantiation.DELEGATED)
+    said = replace(SAID, slivers=(*SAID.slivers, another))
+    here = ["lender", "taker", "mine"]
+    assert [each.name for each in Decisions(tmp_path).applied(said).instantiated] == here
+    # Looking at it changes nothing.
     assert file.read_text() == text
+    decisions = Decisions(tmp_path)
+    assert isinstance(decisions.mend(), DecisionsDamaged)
+    assert file.with_suffix(".damaged").read_text() == text
+    assert Decisions(tmp_path).mend() is None
+    for known in (decisions, Decisions(tmp_path)):
+        assert [each.name for each in known.applied(said).instantiated] == here
+    # The next decision is on the slice that it is then, and no other inherits what was found.
+    decisions.set_loans(LENDER, said, ())
+    other = replace(SAID, slivers=(replace(MINE, slice_id=9),))
+    for known in (decisions, Decisions(tmp_path)):
+        assert known.of(MINE).made
+        assert known.applied(other).instantiated == ()
+
+
+def test_a_kill_while_it_is_put_aside_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / FILE
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    SliverRecords(tmp_path).save(Made("mine", "mine"))
+    for number in range(2):
+        left = number
+
+        def write(*arguments: Any, **options: Any) -> None:
+            nonlocal left
+            if left == 0:
+                raise OSError(28, "No space left on device")
+            left -= 1
+            write_atomic(*arguments, **options)
+
+        monkeypatch.setattr(module, "write_atomic", write)
+        assert isinstance(Decisions(tmp_path).mend(), DecisionsDamaged)
+        assert (
+            Decisions(tmp_path).applied(SAID).sliver("mine") in Decisions(tmp_path).applied(SAID).instantiated
+        )
+    monkeypatch.undo()
+    assert isinstance(Decisions(tmp_path).mend(), DecisionsDamaged)
+    assert file.with_suffix(".damaged").read_text() == "{"

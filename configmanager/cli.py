@@ -23,8 +23,9 @@ from configmanager.api.waking import Waker
 from configmanager.backends.base import Backend, Node
 from configmanager.backends.slivers import Slivers
 from configmanager.clock import Clock
+from configmanager.converge import Pass
 from configmanager.decisions import Decisions
-from configmanager.manager import Manager, Pass
+from configmanager.manager import Manager
 from configmanager.passes import Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import Records, unexpired

@@ -9,14 +9,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from configmanager.backends.base import Backend
 from configmanager.clock import Clock
+from configmanager.converge import Pass, converge
 from configmanager.passes import Failure, Outcome
-from configmanager.reboots import Reboots, Wish
+from configmanager.reboots import Reboots
 from configmanager.records import DiskTrouble, Records, unexpired
 from host.events import Events
 from wire.errors import BootError, VerificationError
@@ -33,8 +32,6 @@ FIRST_REPAIR_SECONDS = 15.0
 LAST_RETRY_SECONDS = 120.0
 # How long a machine may take to go down before the reboot is asked for again.
 REBOOT_SECONDS = 600.0
-
-T = TypeVar("T")
 
 
 class RefusedSetting(VerificationError):
@@ -56,15 +53,6 @@ class Server(Protocol):
 
     def report(self, level: RunLevel) -> None:
         """Tell the observed run level."""
-
-
-@dataclass
-class Pass:
-    """What came of one pass over the backends."""
-
-    done: int = 0
-    failed: list[Failure] = field(default_factory=list)
-    wishes: list[Wish] = field(default_factory=list)
 
 
 class Manager:
@@ -158,32 +146,11 @@ class Manager:
 
     def converge(self, desired: NodeSlivers) -> Pass:
         """Make it so, as far as possible; every failure is told and returned, none is raised."""
-        made = Pass()
-        for backend in self._backends:
-            self._converge_one(backend, desired, made)
+        made = converge(self._backends, desired, self._events, lambda: self._stopping)
         for failure in (*made.failed, *self.refused()):
             self._complain(failure)
         self._settle({failure.key for failure in (*made.failed, *self.refused())})
         return made
-
-    def _converge_one(self, backend: Backend, desired: NodeSlivers, made: Pass) -> None:
-        def attempt(name: str, work: Callable[[], T]) -> T | None:
-            try:
-                return work()
-            except BootError as error:
-                made.failed.append(Failure.of(backend.name, name, error))
-            except OSError as error:
-                made.failed.append(Failure.of(backend.name, name, DiskTrouble(str(error))))
-            return None
-
-        for action in attempt("", lambda: backend.plan(desired, backend.observe())) or ():
-            if self._stopping:
-                return
-            self._events.tell("action", backend=backend.name, verb=str(action.verb), name=action.name)
-            outcome = attempt(action.name, partial(backend.apply, desired, action))
-            made.done += 1
-            if outcome is not None:
-                made.wishes.append(Wish(backend.name, f"{action.verb} {action.name}", outcome.reason))
 
     def _rebooting(self, desired: NodeSlivers, made: Pass, reboots: Reboots) -> str:
         """Return why a reboot follows this pass, "" if none does."""

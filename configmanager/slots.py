@@ -2,12 +2,16 @@
 
 A number belongs to a name from before anything of the sliver is made until nothing of it is left, over
 reboots too; so an interface, an address, a mark or a range of users can always be traced to its sliver.
+Several backends make things by it: each says that it holds the number before it does, and lets go of it when
+all that it made is gone. The number is free when nobody holds it.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -21,6 +25,10 @@ NETWORK = IPv4Network("100.64.0.0/16")
 MOST = 4000
 # Users of slivers: 65,536 each, above what systemd gives to containers by itself (see systemd's UIDS-GIDS).
 FIRST_USER = 0x7000_0000
+
+
+# The manager's passes and the node's API share this file.
+_turn = threading.Lock()
 
 
 class NoSlotLeft(ConfigurationError):
@@ -76,6 +84,12 @@ class Slot:
         return FIRST_USER + self.number
 
 
+@dataclass(frozen=True)
+class _Held:
+    number: int
+    by: frozenset[str]
+
+
 class Slots:
     """Who has which number. `root` is "/" but in tests."""
 
@@ -84,38 +98,68 @@ class Slots:
 
     def all(self) -> dict[str, Slot]:
         """Return the slots by the slivers' names. Raises SlotsDamaged."""
+        return {name: Slot(held.number) for name, held in self._read().items()}
+
+    def held(self, holder: str) -> dict[str, Slot]:
+        """Return those that a backend holds. Raises SlotsDamaged."""
+        return {name: Slot(held.number) for name, held in self._read().items() if holder in held.by}
+
+    def take(self, name: str, holder: str) -> Slot:
+        """Return the sliver's slot, else give it the lowest free one. Raises NoSlotLeft, SlotsDamaged."""
+        return self.take_all([name], holder)[name]
+
+    def take_all(self, names: Collection[str], holder: str) -> dict[str, Slot]:
+        """Do so for several slivers."""
+        with _turn:
+            before = self._read()
+            known, number = dict(before), 0
+            taken = {held.number for held in known.values()}
+            for name in names:
+                if name not in known:
+                    number = next((each for each in range(number + 1, MOST + 1) if each not in taken), 0)
+                    if not number:
+                        raise NoSlotLeft(f"{len(known)} slivers are there")
+                    known[check_name(name)] = _Held(number, frozenset())
+                known[name] = replace(known[name], by=known[name].by | {holder})
+            if known != before:
+                self._write(known)
+        return {name: Slot(known[name].number) for name in names}
+
+    def release(self, name: str, holder: str) -> None:
+        """Let go of a number when nothing is left of what was made by it; again changes nothing."""
+        self._let_go(holder, lambda each: each == name)
+
+    def release_others(self, names: Collection[str], holder: str) -> None:
+        """Let go of all that this backend holds but for these."""
+        self._let_go(holder, lambda each: each not in names)
+
+    def _let_go(self, holder: str, gone: Callable[[str], bool]) -> None:
+        with _turn:
+            before = self._read()
+            known = {
+                name: replace(held, by=held.by - {holder}) if gone(name) else held
+                for name, held in before.items()
+            }
+            if known != before:
+                self._write({name: held for name, held in known.items() if held.by})
+
+    def _read(self) -> dict[str, _Held]:
         try:
-            known = json.loads(self._file.read_text())
-            numbers = {check_name(name): int(number) for name, number in known.items()}
+            plain = json.loads(self._file.read_text())
+            known = {
+                check_name(name): _Held(int(held["number"]), frozenset(map(str, held["held_by"])))
+                for name, held in plain.items()
+            }
         except FileNotFoundError:
             return {}
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
             raise SlotsDamaged(f"{self._file}: {error}") from None
-        if len(set(numbers.values())) < len(numbers) or not all(
-            0 < each <= MOST for each in numbers.values()
-        ):
+        numbers = [held.number for held in known.values()]
+        if len(set(numbers)) < len(numbers) or not all(0 < each <= MOST for each in numbers):
             raise SlotsDamaged(f"{self._file}: a number is there twice, or is none")
-        return {name: Slot(number) for name, number in numbers.items()}
+        return known
 
-    def take(self, name: str) -> Slot:
-        """Return the sliver's slot, else give it the lowest free one. Raises NoSlotLeft, SlotsDamaged."""
-        known = self.all()
-        if name not in known:
-            taken = {slot.number for slot in known.values()}
-            free = next((number for number in range(1, MOST + 1) if number not in taken), None)
-            if free is None:
-                raise NoSlotLeft(f"{len(known)} slivers are there")
-            known[check_name(name)] = Slot(free)
-            self._write(known)
-        return known[name]
-
-    def release(self, name: str) -> None:
-        """Give a number back when nothing of its sliver is left; doing so again changes nothing."""
-        known = self.all()
-        if known.pop(name, None) is not None:
-            self._write(known)
-
-    def _write(self, slots: dict[str, Slot]) -> None:
-        numbers = {name: slot.number for name, slot in slots.items()}
+    def _write(self, known: dict[str, _Held]) -> None:
+        plain = {name: {"number": held.number, "held_by": sorted(held.by)} for name, held in known.items()}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._file, json.dumps(numbers, indent=1) + "\n")
+        write_atomic(self._file, json.dumps(plain, indent=1) + "\n")

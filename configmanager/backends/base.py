@@ -84,7 +84,7 @@ class Backend(ABC):
 
     `claims` names the resources that only this backend may touch ("machines", "units:bm-"); two
     backends with a claim in common are refused before either does anything. `after` names backends whose
-    pass comes before this one's; one that is not installed does not matter.
+    pass comes before this one's, and whose removals come after; one that is not installed does not matter.
     """
 
     name: ClassVar[str]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from configmanager.backends import network_classes, network_rules
+from configmanager.backends import network_classes, network_kernel, network_rules
 from configmanager.backends.base import Action, Backend, Item, Verb, difference
 from configmanager.backends.network_classes import HANDLE, Share
+from configmanager.backends.network_kernel import Kernel
 from configmanager.backends.network_rules import TABLE, Member
 from configmanager.backends.network_settings import FILE, Link, NetworkSettings, outgoing, read_settings
 from configmanager.slots import Slots
@@ -26,6 +26,7 @@ from wire.slivers import NodeSlivers
 
 RULES = "rules"
 RECORD = Path("var/lib/configmanager/network.json")
+LINKS = Path("sys/class/net")
 _RSPEC_FIELDS = ("net_min", "net_max", "net2_min", "net2_max", "net_share")
 
 
@@ -37,19 +38,6 @@ class BandwidthGiven(ConfigurationError):
     hint = "Lower net_min or net2_min of a slice on this node. The sliver runs without, by its net_share."
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """What nft and tc show of ours: `table` as plain data, classes of each interface that has our tree."""
-
-    table: list[Any]
-    classes: dict[str, list[dict[str, Any]]]
-
-    @property
-    def counters(self) -> list[str]:
-        """The names of the counters."""
-        return [each["counter"]["name"] for each in self.table if "counter" in each]
-
-
 class Network(Backend):
     """One packet filter for all slivers, and a tree of classes for each link to the outside."""
 
@@ -58,7 +46,7 @@ class Network(Backend):
 
     def observe(self) -> tuple[Item, ...]:
         record, kernel = self._record(), self._kernel()
-        if not (record or kernel.table or kernel.classes):
+        if not (record or kernel.tables or kernel.classes):
             return ()
         in_force = record.get("shown") == self._shown(kernel)
         return (Item(RULES, record.get("digest", "") if in_force else "", True),)
@@ -71,15 +59,17 @@ class Network(Backend):
             self.teardown(action.name)
             return
         settings = read_settings(self.node.root / FILE)
-        slots = Slots(self.node.root)
-        slivers = [(sliver, slots.take(sliver.name)) for sliver in desired.instantiated]
         kernel = self._kernel()
         # Before anything is made, so that it is found again whatever happens.
         self._save(digest="", shown="")
+        slots = Slots(self.node.root)
+        taken = slots.take_all([sliver.name for sliver in desired.instantiated], self.name)
+        slivers = [(sliver, taken[sliver.name]) for sliver in desired.instantiated]
         members = [Member(sliver.name, slot, sliver.rspec, sliver.ports) for sliver, slot in slivers]
         self._filter(members, settings, kernel)
         shares = [Share(sliver.name, sliver.slice_id, slot, sliver.rspec) for sliver, slot in slivers]
         refused = self._share(outgoing(self.node.run, self.node.root), settings.rate, shares, kernel)
+        slots.release_others(taken, self.name)
         if refused:
             raise BandwidthGiven("; ".join(refused))
         self._save(digest=desired_digest(desired), shown=self._shown(self._kernel()))
@@ -87,9 +77,15 @@ class Network(Backend):
     def teardown(self, name: str) -> None:
         if name != RULES:
             return
+        if any((self.node.root / LINKS).glob("sliver*")):
+            # Its sliver could not be stopped, and would be free to do anything.
+            self._save(digest="", shown="")
+            self._nft(network_rules.ruleset((), (), self._kernel().counters))
+            return
         self._nft(network_rules.removal())
         for interface in self._kernel().classes:
             self._release(interface)
+        Slots(self.node.root).release_others((), self.name)
         (self.node.root / RECORD).unlink(missing_ok=True)
 
     # --- the packet filter ---
@@ -114,9 +110,7 @@ class Network(Backend):
             self._release(interface)
         for link in links:
             tree = network_classes.divide(link, rate, shares)
-            there = kernel.classes.get(link.interface)
-            handles = [each["handle"] for each in there] if there is not None else None
-            lines = network_classes.batch(tree, shares, handles)
+            lines = network_classes.batch(tree, shares, kernel.handles(link.interface))
             self.node.run(["tc", "-batch", "-"], input=lines.encode())
             refused += [
                 f"{name} does not get its net_min or net2_min of the {link.rate} bit/s of {link.interface}"
@@ -131,27 +125,17 @@ class Network(Backend):
     # --- what there is ---
 
     def _kernel(self) -> Kernel:
-        listed = json.loads(self.node.run(["nft", "--json", "list", "ruleset"]).stdout)["nftables"]
-        ours = [each for each in listed if _table_of(each) == TABLE]
-        qdiscs = json.loads(self.node.run(["tc", "-json", "qdisc", "show"]).stdout or "[]")
-        roots = [each["dev"] for each in qdiscs if each["handle"] == HANDLE and each["kind"] == "htb"]
-        return Kernel(ours, {interface: self._classes(interface) for interface in roots})
-
-    def _classes(self, interface: str) -> list[dict[str, Any]]:
-        shown = self.node.run(["tc", "-json", "-details", "class", "show", "dev", interface]).stdout
-        # fq_codel shows its flows as classes too, and other ones each time.
-        return [each for each in json.loads(shown or "[]") if each["class"] == "htb"]
+        return network_kernel.look(self.node.run)
 
     def _shown(self, kernel: Kernel) -> str:
         """Name what the kernel has of ours, and what beside the slivers it was made from."""
         links = [[link.interface, link.rate] for link in outgoing(self.node.run, self.node.root)]
-        slots = {name: slot.number for name, slot in Slots(self.node.root).all().items()}
-        classes = {name: _sorted(each) for name, each in kernel.classes.items()}
+        slots = {name: slot.number for name, slot in Slots(self.node.root).held(self.name).items()}
         try:
             settings = (self.node.root / FILE).read_text(errors="replace")
         except FileNotFoundError:
             settings = ""
-        return _hash([_sorted([lasting(each) for each in kernel.table]), classes, links, slots, settings])
+        return _hash([kernel.tables, kernel.classes, links, slots, settings])
 
     # --- the record ---
 
@@ -181,24 +165,6 @@ def desired_digest(desired: NodeSlivers) -> str:
             for sliver in desired.instantiated
         ]
     )
-
-
-def _table_of(listed: dict[str, Any]) -> str:
-    (kind, what), *_ = listed.items()
-    return str(what.get("name") if kind == "table" else what.get("table"))
-
-
-def lasting(listed: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of what nft shows what changes by itself: numbers of objects, and what they have counted."""
-    (kind, what), *_ = listed.items()
-    kept = {key: value for key, value in what.items() if key not in ("handle", "packets", "bytes")}
-    if "elem" in kept:
-        kept["elem"] = _sorted(kept["elem"])
-    return {kind: kept}
-
-
-def _sorted(items: list[Any]) -> list[Any]:
-    return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
 
 
 def _hash(value: object) -> str:

@@ -48,6 +48,7 @@ class Resources(Backend):
 
     def __init__(self, node: Node, processors: int | None = None) -> None:
         super().__init__(node)
+        self._slots = Slots(node.root)
         self._processors = processors or os.cpu_count() or 1
         self._told_of_quota = False
 
@@ -61,6 +62,9 @@ class Resources(Backend):
         for each in written:
             good = self._in_force(_unit(each.limits.sliver), each.properties) and self._has_room(each, rooms)
             items.append(Item(each.limits.sliver, each.limits.digest if good else "", True))
+        # A power cut came between the number and what was to be written with it.
+        known = {item.name for item in items}
+        items += [Item(name, "", True) for name in self._slots.held(self.name) if name not in known]
         return tuple(items)
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
@@ -86,7 +90,7 @@ class Resources(Backend):
         weights = cpu_weights(desired.instantiated, self._processors)
         sliver = next(item for item in desired.instantiated if item.name == action.name)
         limits = Limits.of(sliver.name, sliver.rspec, weights.by_name[sliver.name])
-        slot = Slots(self.node.root).take(sliver.name)
+        slot = self._slots.take(sliver.name, self.name)
         text = slice_files.text(limits, slot.number)
         self._write(_unit(sliver.name), text)
         self._make_room(sliver.name, slot.number, Room(limits.disk, limits.inodes))
@@ -102,18 +106,17 @@ class Resources(Backend):
             if not self._populated(ALL):
                 self._forget(ALL)
             return
-        written = next((each for each in self._all_written() if each.limits.sliver == name), None)
-        if written is None:
-            return
         if self._populated(_unit(name)) or self._folder(name).exists():
             log.info("%s keeps its limits until nothing of it is left", name)
             return
-        others = {slot.number for other, slot in Slots(self.node.root).all().items() if other != name}
-        quotas = Quotas(self.node.run, self.node.root / SLIVERS)
-        if quotas.kept and written.project not in others:
-            quotas.limit(written.project, Room(0, 0))
+        slot = self._slots.held(self.name).get(name)
+        if slot is not None:
+            quotas = Quotas(self.node.run, self.node.root / SLIVERS)
+            if quotas.kept:
+                quotas.limit(slot.number, Room(0, 0))
+            # The quota is all that goes by the number; the drop-in has the name.
+            self._slots.release(name, self.name)
         self._forget(_unit(name))
-        Slots(self.node.root).release(name)
 
     # --- control groups ---
 

@@ -118,7 +118,7 @@ class Slivers(Backend):
             self.node.run(["systemctl", "stop", "--", units.sliver_slice(made.machine)], ok=(0, 5))
             units.forget_failure(self.node.run, _unit(made.machine))
             self._collect_images()
-            self._slots.release(name)
+            self._slots.release(name, self.name)
             self._records.forget(name)
         self.node.events.tell("sliver.removed", name=name)
 
@@ -181,7 +181,7 @@ class Slivers(Backend):
             slot = self._slots.all().get(sliver.name)
             self._accounts.check(sliver.name, slot.account if slot is not None else None)
             made = self._records.save(Made(sliver.name, sliver.machine))
-        return self._slots.take(sliver.name), made
+        return self._slots.take(sliver.name, self.name), made
 
     def _clear(self, made: Made) -> Made:
         self._stop(made)

@@ -114,7 +114,7 @@ def test_without_the_account_nobody_calls(delegate, slice_key):
 
 
 def test_figures_of_a_real_slice(api):
-    slot = Slots().take("demo_one")
+    slot = Slots().take("demo_one", "test")
     name = sliver_slice("demo-one")
     work = "head -c 30M /dev/zero > /dev/shm/figures; while :; do :; done"
     settings = [f"--property={each}=yes" for each in ("CPUAccounting", "MemoryAccounting", "TasksAccounting")]
@@ -134,7 +134,7 @@ def test_figures_of_a_real_slice(api):
         run("systemctl", "stop", name, ok=False)
         run("ip", "link", "delete", slot.interface)
         Path("/dev/shm/figures").unlink(missing_ok=True)
-        Slots().release("demo_one")
+        Slots().release("demo_one", "test")
     assert figures() == {}
 
 

@@ -16,8 +16,8 @@ from wire.messages import ImageRef
 class FakeRunner(Runner):
     """Knows systemctl, journalctl, sync, rm, nft and accounts below `root`; keeps every argv.
 
-    Units in `broken` do not start, those in `slow` not in time. `since` is when units failed, in seconds of
-    the monotonic clock; `table` what nft was given last.
+    Units in `broken` do not start, those in `slow` not in time, and those in `stuck` do not stop. `since` is
+    when units failed, in seconds of the monotonic clock; `table` what nft was given last.
     """
 
     def __init__(self, root: Path) -> None:
@@ -25,6 +25,7 @@ class FakeRunner(Runner):
         self.active: dict[str, str] = {}
         self.broken: set[str] = set()
         self.slow: set[str] = set()
+        self.stuck: set[str] = set()
         self.since = 0.0
         self.table = ""
         self._root = root
@@ -73,6 +74,8 @@ class FakeRunner(Runner):
             if verb == "start" and unit in self.slow:
                 self.active[unit] = "activating"
                 raise CommandTimedOut("systemctl")
+            if verb == "stop" and unit in self.stuck:
+                continue
             if verb in ("start", "stop"):
                 self.active[unit] = "active" if verb == "start" else "inactive"
         return ""

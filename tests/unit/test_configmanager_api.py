@@ -13,7 +13,7 @@ from configmanager.api.callers import ANYONE, OPERATOR, Caller, Who, caller_of
 from configmanager.api.calls import CALLS, SLIVER, Code
 from configmanager.api.waking import Waker
 from configmanager.loans import Loan
-from configmanager.slots import MOST, Slot
+from configmanager.slots import MOST, Slot, Slots
 from host.run import CommandFailed
 from tests.unit.node_api import CALLERS, KEY, LEFT, MINE, OTHER, FakeNode
 from wire.slivers import Attribute, Instantiation
@@ -191,10 +191,8 @@ def test_resources_of_a_sliver_that_was_not_made_are_its_own(node):
 
 
 def test_slots_and_keys_of_the_slices(node, tmp_path):
-    file = tmp_path / "var/lib/configmanager/slots.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text('{"mine": 4, "gone": 5}')
-    assert node.call(MY, "GetXIDs") == {"mine": 4}
+    Slots(tmp_path).take_all(["gone", "mine"], "test")
+    assert node.call(MY, "GetXIDs") == {"mine": 2}
     assert node.call(DELEGATE, "GetSSHKeys") == {"mine": "ssh-ed25519 AAAA me", "other": "", "left": ""}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from configmanager.backends import slice_files
 from configmanager.backends.base import Item, Verb
-from configmanager.backends.network import RULES, Network, desired_digest, lasting
+from configmanager.backends.network import RULES, Network, desired_digest
 from configmanager.backends.quota import Room, read_report
 from configmanager.backends.resources import ProcessorsGiven, Resources
 from configmanager.backends.slice_files import ALL, Limits
@@ -206,11 +206,3 @@ def test_rules_are_one_thing_that_follows_what_concerns_them(tmp_path: Path) -> 
     assert changes(replace(sliver("a"), attributes=(Attribute("ports", "tcp:80:80"),)))
     assert [each.verb for each in network.plan(wanted(), (Item(RULES, "", True),))] == [Verb.REMOVE]
     assert network.plan(wanted(), ()) == ()
-
-
-def test_what_changes_by_itself_is_no_change() -> None:
-    shown = {"counter": {"name": "x", "handle": 4, "packets": 5, "bytes": 6}}
-    assert lasting(shown) == {"counter": {"name": "x"}}
-    one = {"set": {"name": "x", "elem": [{"concat": ["b", 1]}, {"concat": ["a", 2]}]}}
-    other = {"set": {"name": "x", "elem": [{"concat": ["a", 2]}, {"concat": ["b", 1]}]}}
-    assert lasting(one) == lasting(other)

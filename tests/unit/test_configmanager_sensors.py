@@ -13,7 +13,9 @@ from host.run import CommandFailed, Runner
 
 GROUP = Path("sys/fs/cgroup/slivers.slice/slivers-demo\\x2done.slice")
 FILES = {
-    "var/lib/configmanager/slots.json": '{"demo_one": 3, "stopped": 4}',
+    "var/lib/configmanager/slots.json": (
+        '{"demo_one": {"number": 3, "held_by": []}, "stopped": {"number": 4, "held_by": []}}'
+    ),
     GROUP / "cpu.stat": "usage_usec 1500000\nuser_usec 1\nsystem_usec 2\n",
     GROUP / "memory.current": "1048576\n",
     GROUP / "memory.events": "low 0\nhigh 5\nmax 0\noom 1\noom_kill 2\noom_group_kill 0\n",

@@ -42,7 +42,7 @@ def test_a_malformed_request_is_refused(line: bytes) -> None:
 
 def test_an_account_leads_to_its_own_sliver(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     slots = Slots(tmp_path)
-    one, two = slots.take("one"), slots.take("two")
+    one, two = slots.take("one", "test"), slots.take("two", "test")
     monkeypatch.setattr(shell_server, "Slots", lambda: slots)
     assert (slice_of(one.account), slice_of(two.account)) == ("one", "two")
     for stranger in (0, 1000, one.first_user, two.account + 1):

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from configmanager import slots
-from configmanager.backends import sliver_accounts, sliver_files, sliver_record, sliver_start
+from configmanager.backends import (
+    network,
+    resources,
+    sliver_accounts,
+    sliver_files,
+    sliver_record,
+    sliver_start,
+)
 from configmanager.backends.base import Node
 from configmanager.backends.slivers import Slivers
 from configmanager.slots import Slots
@@ -60,18 +67,23 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     return FakeNode(tmp_path)
 
 
-@pytest.fixture
-def points(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> Points:
-    points = Points(fake.runner)
+def points_of(runner: FakeRunner, monkeypatch: pytest.MonkeyPatch) -> Points:
+    """Points in all that backends do by way of this runner and durable writes."""
+    points = Points(runner)
 
     def write_atomic(*arguments: Any, **options: Any) -> None:
         points.passed()
         files.write_atomic(*arguments, **options)
         points.passed()
 
-    for module in (sliver_accounts, sliver_files, sliver_record, slots):
+    for module in (sliver_accounts, sliver_files, sliver_record, slots, network, resources):
         monkeypatch.setattr(module, "write_atomic", write_atomic)
     return points
+
+
+@pytest.fixture
+def points(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> Points:
+    return points_of(fake.runner, monkeypatch)
 
 
 Work = Callable[[Slivers], None]

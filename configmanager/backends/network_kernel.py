@@ -1,0 +1,58 @@
+"""What the kernel has of the slivers' network, as nft(8) and tc(8) list it.
+
+It is compared as text, at every pass and for all slivers at once, so it is read as little as that needs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from configmanager.backends.network_classes import HANDLE
+from configmanager.backends.network_rules import FAMILIES, TABLE
+from host.run import Runner
+
+_COUNTER = re.compile(r"^\s*counter (\S+) \{", re.MULTILINE)
+_ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """`tables`: ours, as text without what was counted; `classes`: of each interface that has our tree."""
+
+    tables: str
+    classes: dict[str, tuple[str, ...]]
+
+    @property
+    def counters(self) -> list[str]:
+        """The names of the counters."""
+        return _COUNTER.findall(self.tables)
+
+    def handles(self, interface: str) -> list[str] | None:
+        """The classes of an interface, None where our tree is not."""
+        lines = self.classes.get(interface)
+        return [line.split()[2] for line in lines] if lines is not None else None
+
+
+def look(run: Runner) -> Kernel:
+    """Ask nft and tc. Raises CommandFailed."""
+    tables = _ELEMENTS.sub(_in_order, "".join(_listed(run, "table", family, TABLE) for family in FAMILIES))
+    qdiscs = [line.split() for line in run(["tc", "qdisc", "show"]).stdout.splitlines()]
+    roots = [words[4] for words in qdiscs if words[1:3] == ["htb", HANDLE]]
+    return Kernel(tables, {interface: _classes(run, interface) for interface in roots})
+
+
+def _listed(run: Runner, *what: str) -> str:
+    # What is not there is an error to nft.
+    return run(["nft", "--stateless", "list", *what], ok=(0, 1)).stdout
+
+
+def _in_order(elements: re.Match[str]) -> str:
+    # They come as they lie in the kernel's hash table, which grows and shrinks.
+    return "\n".join(sorted(" ".join(each.split()) for each in elements[1].split(",")))
+
+
+def _classes(run: Runner, interface: str) -> tuple[str, ...]:
+    lines = run(["tc", "-details", "class", "show", "dev", interface]).stdout.splitlines()
+    # fq_codel shows its flows as classes too, and other ones each time.
+    return tuple(sorted(line for line in lines if line.startswith("class htb ")))

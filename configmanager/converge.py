@@ -1,0 +1,70 @@
+"""One pass over the backends: all look and plan, then what is no longer wanted goes, then the rest is made.
+
+Removals are in the reverse order of the backends: what was made for another's thing goes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from configmanager.backends.base import Action, Backend, Verb
+from configmanager.passes import Failure
+from configmanager.reboots import Wish
+from configmanager.records import DiskTrouble
+from host.events import Events
+from wire.errors import BootError
+from wire.slivers import NodeSlivers
+
+T = TypeVar("T")
+
+
+@dataclass
+class Pass:
+    """What came of one pass over the backends."""
+
+    done: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
+
+
+def converge(
+    backends: Sequence[Backend],
+    desired: NodeSlivers,
+    events: Events,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Pass:
+    """Make it so, as far as possible, until it is `stopping`; failures are returned, none is raised."""
+    made = Pass()
+    planned = [(backend, _planned(backend, desired, made)) for backend in backends]
+    backwards = [(backend, action) for backend, actions in reversed(planned) for action in actions]
+    forwards = [(backend, action) for backend, actions in planned for action in actions]
+    for backend, action in (
+        *(step for step in backwards if step[1].verb is Verb.REMOVE),
+        *(step for step in forwards if step[1].verb is not Verb.REMOVE),
+    ):
+        if stopping():
+            break
+        events.tell("action", backend=backend.name, verb=str(action.verb), name=action.name)
+        outcome = _attempt(backend, action.name, partial(backend.apply, desired, action), made)
+        made.done += 1
+        if outcome is not None:
+            made.wishes.append(Wish(backend.name, f"{action.verb} {action.name}", outcome.reason))
+    return made
+
+
+def _planned(backend: Backend, desired: NodeSlivers, made: Pass) -> tuple[Action, ...]:
+    return _attempt(backend, "", lambda: backend.plan(desired, backend.observe()), made) or ()
+
+
+def _attempt(backend: Backend, name: str, work: Callable[[], T], made: Pass) -> T | None:
+    """Return what comes of it, None after a failure, which is noted."""
+    try:
+        return work()
+    except BootError as error:
+        made.failed.append(Failure.of(backend.name, name, error))
+    except OSError as error:
+        made.failed.append(Failure.of(backend.name, name, DiskTrouble(str(error))))
+    return None

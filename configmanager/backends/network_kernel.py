@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from configmanager.backends.network_classes import HANDLE
 from configmanager.backends.network_rules import FAMILIES, TABLE
+from configmanager.slots import Slot
 from host.run import Runner
 
 _COUNTER = re.compile(r"^\s*counter (\S+) \{", re.MULTILINE)
@@ -40,6 +41,12 @@ def look(run: Runner) -> Kernel:
     qdiscs = [line.split() for line in run(["tc", "qdisc", "show"]).stdout.splitlines()]
     roots = [words[4] for words in qdiscs if words[1:3] == ["htb", HANDLE]]
     return Kernel(tables, {interface: _classes(run, interface) for interface in roots})
+
+
+def knows(run: Runner, slot: Slot) -> bool:
+    """Say whether the packet filter knows a sliver: its address, and what came in one transaction with it."""
+    listed = _listed(run, "set", FAMILIES[0], TABLE, "addresses")
+    return re.search(rf'\b{slot.interface}"? \. {slot.address}\b', listed) is not None
 
 
 def _listed(run: Runner, *what: str) -> str:

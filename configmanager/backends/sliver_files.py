@@ -117,9 +117,8 @@ def start_digest(files: tuple[SliverFile, ...]) -> str:
 
 
 def digest(sliver: Sliver) -> str:
-    """Name all of the sliver's settings that the server has a say in."""
-    ports = [str(port) for port in sliver.ports]
-    return _digest([sliver.script, ports, keys_text(sliver), _NETWORK, _JOURNAL, _UNIT, _WANTS])
+    """Name what makes a sliver, of all that the server has a say in."""
+    return _digest([sliver.script, keys_text(sliver), _NETWORK, _JOURNAL, _UNIT, _WANTS])
 
 
 def keys_text(sliver: Sliver) -> str:

@@ -25,8 +25,8 @@ class Made:
     """A sliver's record.
 
     `manifest` is the image that it was made from, "" before; `start_digest` names what was written for its
-    next start, `digest` all its settings once it is finished. `ports` are forwarded to it. `held`: its owner
-    stopped it here; `anew`: its disk is to be made again.
+    next start, `digest` all its settings once it is finished. `held`: its owner stopped it here; `anew`: its
+    disk is to be made again.
     """
 
     name: str
@@ -34,7 +34,6 @@ class Made:
     manifest: str = ""
     start_digest: str = ""
     digest: str = ""
-    ports: tuple[str, ...] = ()
     held: bool = False
     anew: bool = False
 

@@ -2,7 +2,8 @@
 
 Of a sliver there are: its record (first to come, last to go), its slot, its folder (an overlay over the
 image that it shares), an account of the node, and while it runs its unit sliver@MACHINE.service with all
-that is in that. docs/slivers.md says how it is put together.
+that is in that. Its limits and the rules of its network are other backends'. docs/slivers.md says how it is
+put together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from configmanager.backends import sliver_files, sliver_network, units
+from configmanager.backends import network_kernel, sliver_files, units
 from configmanager.backends.base import Action, Backend, Item, Node, Verb
 from configmanager.backends.sliver_accounts import Accounts
 from configmanager.backends.sliver_images import SliverImages
@@ -20,7 +21,7 @@ from configmanager.backends.sliver_seed import seeds_of
 from configmanager.backends.sliver_start import SliverFailed, Starter
 from configmanager.backends.sliver_tree import NotOurSliver, SliverTree
 from configmanager.slots import Slot, Slots
-from wire.errors import ConfigurationError
+from wire.errors import CommandError, ConfigurationError
 from wire.messages import ImageRef
 from wire.slivers import NodeSlivers, Sliver
 
@@ -39,6 +40,14 @@ class NoSuchSliver(ConfigurationError):
     code = "no-such-sliver"
     title = "There is no such sliver"
     hint = "`configmanager status` on the node lists what is there."
+
+
+class NetworkMissing(CommandError):
+    """The packet filter does not know a sliver that shall start."""
+
+    code = "network-missing"
+    title = "A sliver is not started without the rules of its network"
+    hint = "An error of the backend `network` says why there are none; the next pass tries again."
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,13 @@ class Slivers(Backend):
         made = self._records.all()
         slots = self._slots.all()
         states = units.states(self.node.run, [_unit(item.machine) for item in made])
-        network = bool(made) and sliver_network.is_loaded(self.node.run)
         found = []
         for item in made:
             state = states[_unit(item.machine)]
             digest = item.digest if self._whole(item, slots.get(item.name)) else ""
-            up = network and state.active == "active"
-            found.append(SliverItem(item.name, digest, up, not state.stopped, item.held))
+            found.append(
+                SliverItem(item.name, digest, state.active == "active", not state.stopped, item.held)
+            )
         return tuple(found)
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
@@ -108,9 +117,8 @@ class Slivers(Backend):
             if made is None:
                 return
             # Wanted again before it is gone, it is still not what it was.
-            self._records.save(replace(made, digest="", ports=(), manifest="", anew=True))
+            self._records.save(replace(made, digest="", manifest="", anew=True))
             self._stop(made)
-            self._load_network(without=name)
             slot = self._slots.all().get(name)
             if slot is not None:
                 self._accounts.remove(name, slot.account)
@@ -165,10 +173,11 @@ class Slivers(Backend):
             made = self._make_tree(desired, sliver, slot, made)
             made = self._write(sliver, slot, made)
             self._accounts.ensure(sliver.name, slot.account, sliver_files.keys_text(sliver))
-            self._load_network()
             self._collect_images()
             made = self._records.save(replace(made, digest=sliver_files.digest(sliver)))
             if sliver.rspec.enabled and not made.held:
+                if not network_kernel.knows(self.node.run, slot):
+                    raise NetworkMissing(name)
                 self._starter.start(name, _unit(made.machine), fresh=fresh)
             else:
                 self._stop(made)
@@ -211,8 +220,7 @@ class Slivers(Backend):
             self._stop(made)
             made = self._records.save(replace(made, start_digest=""))
             sliver_files.write(files, tree.folder, slot)
-        ports = tuple(str(port) for port in sliver.ports)
-        return self._records.save(replace(made, start_digest=digest, ports=ports))
+        return self._records.save(replace(made, start_digest=digest))
 
     def _stop(self, made: Made) -> None:
         unit = _unit(made.machine)
@@ -220,11 +228,6 @@ class Slivers(Backend):
         state = units.state(self.node.run, unit)
         if not state.stopped:
             raise SliverFailed(f"{made.name} does not end: it is {state.active}")
-
-    def _load_network(self, without: str = "") -> None:
-        slots = self._slots.all()
-        known = [made for made in self._records.all() if made.name in slots and made.name != without]
-        sliver_network.load(self.node.run, {slots[made.name]: made.ports for made in known})
 
     def _collect_images(self) -> None:
         self._images.collect({made.manifest for made in self._records.all()})

@@ -27,10 +27,40 @@ class Site:
     a: Space
     b: Space
     outside: Space
+    links: ExitStack
 
     def settle(self, a: dict[str, object] | None = None, b: dict[str, object] | None = None) -> None:
         """Have rules for both, with these attributes."""
         converge(self.network, wanted(sliver("net_a", 1, **(a or {})), sliver("net_b", 2, **(b or {}))))
+
+    def leave(self) -> None:
+        """Take the slivers' links away, and then the rules."""
+        self.links.close()
+        converge(self.network, wanted())
+
+
+SERVE = """
+import socket, sys
+server = socket.create_server(("", int(sys.argv[1])))
+print("up", flush=True)
+while True:
+    connection, peer = server.accept()
+    connection.sendall(f"{sys.argv[2]} {peer[0]}".encode())
+    connection.close()
+"""
+ASK = """
+import socket, sys
+try:
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3) as connection:
+        print(connection.recv(100).decode())
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def ask(space: Space, address: object, port: int) -> str:
+    """What SERVE says at an address to one who asks from there."""
+    return space.python(ASK, address, port).strip()
 
 
 @contextmanager
@@ -55,12 +85,14 @@ def joined(bare: Node) -> Iterator[Site]:
         # The link counts as one to the outside by a default route, which the guest's own goes before.
         command("ip", "route", "add", "default", "via", OUTSIDE, "dev", "up0", "metric", "9000")
         command("ip", "route", "add", EXEMPT, "via", OUTSIDE)
-        a, b = (stack.enter_context(linked(Slot(number))) for number in (1, 2))
+        links = stack.enter_context(ExitStack())
+        a, b = (links.enter_context(linked(Slot(number))) for number in (1, 2))
         forwarding.write_text("1")
         stack.callback(forwarding.write_text, before)
+        site = Site(network, a, b, outside, links)
         try:
-            yield Site(network, a, b, outside)
+            yield site
         finally:
-            converge(network, wanted())
+            site.leave()
             Path("/", SLOTS).unlink(missing_ok=True)
             SETTINGS.unlink(missing_ok=True)

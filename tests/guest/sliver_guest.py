@@ -11,9 +11,11 @@ from pathlib import Path
 
 from configmanager.backends import sliver_start
 from configmanager.backends.base import Action
+from configmanager.backends.network import Network
 from configmanager.backends.slivers import Slivers
 from configmanager.slots import FIRST_USER, Slot, Slots
 from tests.guest.conftest import Guest
+from tests.guest.limited import converge
 from tests.guest.node_system import run
 from wire.slivers import Attribute, NodeSlivers, Sliver, SliverKey
 
@@ -38,9 +40,11 @@ class SliverGuest:
     guest: Guest
     key: Path
     backend: Slivers = field(init=False)
+    network: Network = field(init=False)
 
     def __post_init__(self) -> None:
         self.backend = Slivers(self.guest.node)
+        self.network = Network(self.guest.node)
         # An emulated machine is slower than any node.
         sliver_start.PATIENCE_SECONDS = _SLOW_SECONDS
 
@@ -57,12 +61,16 @@ class SliverGuest:
         return NodeSlivers(1, 1, "guest", slivers, images=(self.guest.image,))
 
     def converge(self, *slivers: Sliver) -> list[Action]:
-        """Do what is planned, and see that nothing is left to do."""
+        """Do what is planned for slivers, whose rules are there, and see that nothing is left to do."""
         wanted = self.wanted(*slivers)
+        if slivers:
+            converge(self.network, wanted)
         actions = self.backend.plan(wanted, self.backend.observe())
         for action in actions:
             self.backend.apply(wanted, action)
         assert self.backend.plan(wanted, self.backend.observe()) == ()
+        if not slivers:
+            converge(self.network, wanted)
         return list(actions)
 
     def slot(self, name: str) -> Slot:

@@ -9,37 +9,14 @@ import pytest
 
 from configmanager.backends.base import Node
 from configmanager.slots import Slot
-from tests.guest.limited import Space, command, converge, sliver, wanted
-from tests.guest.network_site import MBIT, NODE, OUTSIDE, Site, joined
+from tests.guest.limited import command, converge, sliver, wanted
+from tests.guest.network_site import ASK, MBIT, NODE, OUTSIDE, SERVE, Site, ask, joined
 
 
 @pytest.fixture
 def site(bare: Node) -> Iterator[Site]:
     with joined(bare) as made:
         yield made
-
-
-SERVE = """
-import socket, sys
-server = socket.create_server(("", int(sys.argv[1])))
-print("up", flush=True)
-while True:
-    connection, peer = server.accept()
-    connection.sendall(f"{sys.argv[2]} {peer[0]}".encode())
-    connection.close()
-"""
-ASK = """
-import socket, sys
-try:
-    with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3) as connection:
-        print(connection.recv(100).decode())
-except OSError as error:
-    print(type(error).__name__)
-"""
-
-
-def ask(space: Space, address: object, port: int) -> str:
-    return space.python(ASK, address, port).strip()
 
 
 def counter(name: str, what: str = "packets") -> int:

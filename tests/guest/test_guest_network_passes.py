@@ -11,7 +11,7 @@ from configmanager.backends.base import Node, Verb
 from host.events import Event
 from host.run import Runner
 from tests.guest.limited import command, converge, sliver, wanted
-from tests.guest.network_site import Site, joined
+from tests.guest.network_site import NODE, OUTSIDE, SERVE, Site, ask, joined
 
 
 @pytest.fixture
@@ -51,7 +51,19 @@ def test_what_somebody_changes_is_put_right_and_nothing_stays(site: Site, told: 
     command("ip", "route", "delete", "default", "dev", "up0")
     converge(site.network, desired)
     assert "51fe:" not in command("tc", "qdisc", "show", "dev", "up0")
-    converge(site.network, wanted())
+    site.leave()
+    assert traces() == ""
+
+
+def test_a_link_that_is_left_passes_nothing(site: Site) -> None:
+    site.settle()
+    with site.outside.running(SERVE, 80, "outside") as outside:
+        assert outside.stdout.readline() == "up\n"
+        assert ask(site.a, OUTSIDE, 80) == f"outside {NODE}"
+        (action,) = site.network.plan(wanted(), site.network.observe())
+        site.network.apply(wanted(), action)
+        assert ask(site.a, OUTSIDE, 80) == "TimeoutError"
+    site.leave()
     assert traces() == ""
 
 
@@ -82,5 +94,5 @@ def test_a_pass_that_died_is_carried_on(site: Site, after: int) -> None:
         died = True
     object.__setattr__(site.network.node, "run", real)
     assert bool(converge(site.network, desired)) == died
-    converge(site.network, wanted())
+    site.leave()
     assert traces() == ""

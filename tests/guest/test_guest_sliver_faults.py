@@ -15,6 +15,7 @@ from configmanager.backends.base import Verb
 from configmanager.backends.slivers import NoSliverImage, Slivers
 from images.unpack import TargetFull
 from tests.guest.conftest import Guest, Stored, make_guest
+from tests.guest.limited import converge
 from tests.guest.node_system import run
 from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces
 from wire.errors import VerificationError
@@ -62,6 +63,7 @@ def test_a_manager_killed_at_every_point_converges_and_running_slivers_do_not_no
 def test_a_manager_killed_while_a_sliver_starts_finds_it_up(node, tmp_path):
     sliver = node.sliver()
     order = tmp_path / "order.json"
+    converge(node.network, node.wanted(sliver))
     wanted = unstructure(node.wanted(sliver))
     order.write_text(json.dumps({"points": 10_000, "image": node.guest.image.manifest, "wanted": wanted}))
     words = [sys.executable, "-B", "-m", "tests.guest.kill_driver", str(order)]

@@ -13,7 +13,7 @@ from configmanager.backends import sliver_start
 from configmanager.backends.base import Action, Verb
 from configmanager.backends.sliver_start import SliverFailed, SliverFailing, SliverSlow
 from configmanager.backends.sliver_tree import LiveMounts
-from configmanager.backends.slivers import Slivers
+from configmanager.backends.slivers import NetworkMissing, Slivers
 from tests.guest.conftest import Guest
 from tests.guest.node_system import run
 from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces, unit
@@ -73,7 +73,7 @@ def test_removal_leaves_nothing(node):
     assert during.machines == {"demo-one"}
     assert during.links - before.links == {"sliver1"}
     assert during.accounts - before.accounts == {"demo_one"}
-    assert "table ip sliver_nat" in during.tables
+    assert "table inet slivers" in during.tables
     node.converge()
     assert_as(before)
 
@@ -130,7 +130,7 @@ def test_one_made_again_has_a_new_disk_and_destroy_removes_it(node):
     node.inside("demo-one", "echo old > /root/data")
     node.backend.recreate(node.wanted(sliver), "demo_one")
     assert node.inside("demo-one", "cat /root/data 2>&1 || true").count("old") == 0
-    node.backend.destroy("demo_one")
+    node.backend.teardown("demo_one")
     assert not (FOLDER / "demo-one").exists()
 
 
@@ -306,9 +306,12 @@ def test_ports_lead_in_from_outside_and_the_world_sees_the_nodes_address(outside
     assert node.leader("demo-one") == leader
 
 
-def test_a_table_that_somebody_flushed_comes_back(node):
+def test_a_sliver_is_not_started_without_its_rules_and_a_pass_brings_them_back(node):
     sliver = node.sliver(ports="tcp:8080:80")
     node.converge(sliver)
+    node.backend.stop("demo_one")
     run("nft", "flush", "ruleset")
+    with pytest.raises(NetworkMissing):
+        node.backend.start(node.wanted(sliver), "demo_one")
     assert verbs(node.converge(sliver)) == [Verb.START]
-    assert "8080" in run("nft", "list", "table", "ip", "sliver_nat").stdout
+    assert "8080" in run("nft", "list", "table", "inet", "slivers").stdout

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from configmanager.backends import network_classes, network_rules
+from configmanager.backends import network_classes, network_kernel, network_rules
 from configmanager.backends.network_classes import Share
 from configmanager.backends.network_rules import Member
 from configmanager.backends.network_settings import BadNetworkSettings, Link, NetworkSettings, read_settings
 from configmanager.slots import Slot
+from host.run import Completed, Runner
 from wire.rspec import RSpec
 from wire.slivers import PortForward
 
@@ -146,3 +149,71 @@ def test_settings_that_cannot_be_are_refused_with_their_place(tmp_path: Path, te
     file.write_text(text)
     with pytest.raises(BadNetworkSettings, match=re.escape(str(file))):
         read_settings(file)
+
+
+LISTED = """table inet slivers {
+\tcounter sent_demo.web {
+\t\tpackets 0 bytes 0
+\t}
+
+\tset addresses {
+\t\ttypeof iifname . ip saddr
+\t\telements = { %s }
+\t}
+
+\tchain source {
+\t\tiifname . ip saddr != @addresses counter name "dropped_spoofed" drop
+\t}
+}
+"""
+QDISCS = """qdisc noqueue 0: dev lo root refcnt 2
+qdisc htb 51fe: dev up0 root refcnt 2 r2q 10 default 0x2 direct_packets_stat %d direct_qlen 1000
+qdisc fq_codel 1005: dev up0 parent 51fe:1005 limit 10240p flows 128 quantum 1514
+qdisc htb 1: dev other root refcnt 2 r2q 10 default 0x2 direct_packets_stat 0 direct_qlen 1000
+"""
+CLASSES = """class htb 51fe:1 root rate 1Gbit ceil 1Gbit linklayer ethernet burst 1375b/1 mpu 0b level 7
+class htb 51fe:1005 parent 51fe:3 leaf 1005: prio 1 quantum 12500 rate 8bit ceil 1Gbit level 0
+"""
+FLOW = "class fq_codel 1005:%d parent 1005:\n"
+
+
+class Listing(Runner):
+    """What nft and tc list."""
+
+    def __init__(self, elements: str, counted: int, classes: str) -> None:
+        self.elements, self.counted, self.classes = elements, counted, classes
+
+    def __call__(self, argv: Sequence[Any], **_: Any) -> Completed:
+        words = list(argv)
+        said = {
+            ("inet", "slivers"): LISTED % self.elements,
+            ("slivers", "addresses"): LISTED % self.elements,
+            ("qdisc", "show"): QDISCS % self.counted,
+            ("dev", "up0"): self.classes,
+        }.get(tuple(words[-2:]), "")
+        return Completed(tuple(words), 0, said, "", 0.0)
+
+
+def test_what_changes_by_itself_is_no_change() -> None:
+    one = network_kernel.look(
+        Listing('"sliver5" . 100.64.0.22,\n\t\t\t     "sliver6" . 100.64.0.26', 1, CLASSES + FLOW % 1)
+    )
+    lines = CLASSES.splitlines(keepends=True)
+    same = Listing('"sliver6" . 100.64.0.26, "sliver5" . 100.64.0.22', 7, FLOW % 2 + lines[1] + lines[0])
+    assert network_kernel.look(same) == one
+    assert one.counters == ["sent_demo.web"]
+    assert one.handles("up0") == ["51fe:1", "51fe:1005"]
+    assert one.handles("other") is None
+    for other in (
+        Listing('"sliver5" . 100.64.0.26, "sliver6" . 100.64.0.22', 1, CLASSES),
+        Listing('"sliver5" . 100.64.0.22', 1, CLASSES),
+        Listing('"sliver6" . 100.64.0.26, "sliver5" . 100.64.0.22', 1, CLASSES.replace("8bit", "80bit")),
+    ):
+        assert network_kernel.look(other) != one
+
+
+def test_a_sliver_is_known_by_its_link_and_its_address() -> None:
+    run = Listing('"sliver5" . 100.64.0.22,\n\t\t\t     "sliver61" . 100.64.0.246', 0, "")
+    assert network_kernel.knows(run, Slot(5))
+    assert not network_kernel.knows(run, Slot(6))
+    assert not network_kernel.knows(Listing('"sliver6" . 100.64.0.246', 0, ""), Slot(6))

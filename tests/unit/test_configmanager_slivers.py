@@ -83,7 +83,6 @@ def test_a_new_sliver_is_made_of_its_image_and_started(fake: FakeNode) -> None:
     assert script.read_text() == "#!/bin/sh\ntrue\n"
     assert script.stat().st_mode & 0o777 == 0o500
     assert (fake.root / "etc/ssh/slivers/demo_one").read_text() == "ssh-ed25519 AAAA one\n"
-    assert "8080 : 100.64.0.6 . 80" in fake.runner.table
     assert fake.runner.active[UNIT] == "active"
     assert fake.events == ["sliver.started"]
     assert (fake.root / "var/lib/slivers").stat().st_mode & 0o777 == 0o700
@@ -102,18 +101,13 @@ def test_a_second_pass_changes_nothing(fake: FakeNode) -> None:
     assert len(fake.runner.verbs()) == before
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        replace(SLIVER, keys=(SliverKey("ssh", "ssh-ed25519 BBBB two"),)),
-        replace(SLIVER, attributes=(Attribute("ports", "udp:5353:53"),)),
-    ],
-)
-def test_new_keys_and_ports_do_not_restart_the_sliver(fake: FakeNode, changed: Sliver) -> None:
+def test_new_keys_do_not_restart_the_sliver_and_ports_do_not_concern_it(fake: FakeNode) -> None:
     converge(fake, DESIRED)
+    changed = replace(SLIVER, keys=(SliverKey("ssh", "ssh-ed25519 BBBB two"),))
     assert converge(fake, with_sliver(changed)) == [Verb.CHANGE]
     assert (fake.root / "etc/ssh/slivers/demo_one").read_text() == f"{changed.keys[0].key}\n"
-    assert all(f"{port.outside} : " in fake.runner.table for port in changed.ports)
+    other = replace(changed, attributes=(Attribute("ports", "udp:5353:53"),))
+    assert converge(fake, with_sliver(other)) == []
     assert f"stop {UNIT}" not in fake.runner.verbs()
 
 
@@ -169,7 +163,6 @@ def test_removal_leaves_nothing(fake: FakeNode) -> None:
     assert (fake.root / "etc/passwd").read_text() == ""
     assert images(fake) == []
     assert Slots(fake.root).all() == {}
-    assert "chain" not in fake.runner.table
     assert fake.runner.verbs()[-2] == "stop slivers-demo\\x2done.slice"
 
 
@@ -346,24 +339,6 @@ def test_a_removal_cut_short_is_not_taken_for_a_sliver(
     monkeypatch.setattr(sliver_tree, "mount_table", lambda: ())
     assert converge(fake, DESIRED) == [Verb.CREATE]
     assert not (folder(fake) / "upper/data").exists()
-
-
-def test_a_port_moves_from_one_sliver_to_another(fake: FakeNode) -> None:
-    second = replace(SLIVER, name="another", attributes=())
-    converge(fake, replace(DESIRED, slivers=(second, SLIVER)))
-    swapped = (replace(second, attributes=SLIVER.attributes), replace(SLIVER, attributes=()))
-    backend = Slivers(fake.node)
-    for action in backend.plan(replace(DESIRED, slivers=swapped), backend.observe()):
-        backend.apply(replace(DESIRED, slivers=swapped), action)
-        assert fake.runner.table.count("8080 : ") == 1
-    assert f"8080 : {Slots(fake.root).all()['another'].address} . 80" in fake.runner.table
-
-
-def test_a_table_that_is_gone_is_loaded_again(fake: FakeNode) -> None:
-    converge(fake, DESIRED)
-    fake.runner.table = ""
-    assert converge(fake, DESIRED) == [Verb.START]
-    assert "8080" in fake.runner.table
 
 
 def test_an_image_that_the_server_does_not_offer_is_named(fake: FakeNode) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from configmanager.backends.quota import Quotas, attach
 from configmanager.backends.sliver_seed import Seed, plant
 from configmanager.slots import Slot
 from host.files import sync_folder
@@ -60,10 +61,13 @@ class SliverTree:
         return self.folder / GIVEN
 
     def make(self, run: Runner, slot: Slot, image: Path, seeds: Sequence[Seed]) -> None:
-        """Make it, with `seeds` laid over the image. Raises UnsuitableImage, OSError."""
+        """Make it, with `seeds` laid over the image. Raises UnsuitableImage, CommandFailed, OSError."""
         beside = self._beside("new")
         remove_folder(run, beside)
         beside.mkdir(parents=True)
+        if Quotas(run, beside).kept:
+            # While it is empty, so that its first byte counts; the limit is there already.
+            attach(run, beside, slot.number)
         for name in ("upper", "work", "lower", "root", GIVEN):
             (beside / name).mkdir()
         status = image.stat()

@@ -15,7 +15,10 @@ import pytest
 from configmanager.backends.base import Node, Verb
 from configmanager.backends.quota import Quotas, Room, project_of
 from configmanager.backends.resources import ProcessorsGiven, Resources
+from configmanager.backends.sliver_seed import Seed
+from configmanager.backends.sliver_tree import SliverTree
 from configmanager.slots import FILE as SLOTS
+from configmanager.slots import Slot
 from host.events import Event
 from host.filesystems import SLIVERS_LABEL, FileSystem
 from host.run import CommandFailed, Runner
@@ -280,6 +283,22 @@ def test_a_folder_that_came_first_is_attached_with_what_is_in_it(resources: Reso
         assert done < 10
         # A rename between what was there and what is new is one within the project.
         (tree.root / "before").rename(tree.root / "after")
+
+
+def test_what_a_new_sliver_has_counts_from_its_first_byte(
+    resources: Resources, volume: Path, tmp_path: Path
+) -> None:
+    desired = wanted(sliver("load_a", disk_max=20_000))
+    converge(resources, desired)
+    for folder in ("etc", "home"):
+        (tmp_path / folder).mkdir()
+    seeds = [Seed("etc/hostname", "load-a\n", 0o644)]
+    SliverTree(Path("/"), "load-a").make(Runner(), Slot(1), tmp_path, seeds)
+    assert project_of(volume / "load-a/upper") == 1
+    counted = Quotas(Runner(), volume).use()[1].inodes
+    assert counted == 1 + len(list((volume / "load-a").rglob("*")))
+    # So nothing is left to be done in the next pass.
+    assert converge(resources, desired) == []
 
 
 def test_without_quotas_all_else_works_and_it_is_told_once(resources: Resources, told: list[Event]) -> None:

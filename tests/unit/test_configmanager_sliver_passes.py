@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from configmanager import plugins
-from configmanager.backends import sliver_start
+from configmanager.backends import quota, sliver_start, sliver_tree
 from configmanager.backends.base import Backend, Node
 from configmanager.backends.network import Network
 from configmanager.backends.resources import Resources
@@ -89,6 +89,30 @@ def test_all_of_it_is_made_and_removed_in_one_pass_each(kernel: FakeKernel, tmp_
     assert make_so(node, NOTHING) == []
     assert is_empty(kernel)
     assert Slots(tmp_path).all() == {}
+
+
+def test_a_pass_that_changes_nothing_plans_nothing(kernel: FakeKernel, tmp_path: Path) -> None:
+    node = node_with(kernel, tmp_path)
+    for desired in (BOTH, replace(BOTH, slivers=(SECOND,)), BOTH):
+        make_so(node, desired)
+        assert converge(backends(node), desired, node.events).done == 0
+
+
+def test_what_a_new_sliver_has_counts_from_its_first_byte(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[list[Path], tuple[int, int]]] = []
+    attach = quota.attach
+
+    def watched(run: Runner, folder: Path, project: int) -> None:
+        found.append((list(folder.iterdir()), kernel.rooms[project]))
+        attach(run, folder, project)
+
+    monkeypatch.setattr(sliver_tree, "attach", watched)
+    make_so(node_with(kernel, tmp_path), DESIRED)
+    limit = (SLIVER.rspec.disk_max, SLIVER.rspec.inodes)
+    assert found == [([], limit)]
+    assert quota.project_of(tmp_path / "var/lib/slivers/demo-one") == 1
 
 
 def cut_short(kernel: FakeKernel, root: Path, monkeypatch: pytest.MonkeyPatch, before, then) -> Iterator[int]:  # type: ignore[no-untyped-def]

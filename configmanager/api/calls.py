@@ -94,23 +94,28 @@ def _destroy(node: NodeSide, _: Caller, sliver: Sliver) -> int:
     _only_delegated(sliver)
     # First, so that whatever is left by a power cut is removed by the next pass.
     node.decisions.set_made(sliver, _said(node), made=False)
-    node.slivers.teardown(sliver.name)
+    node.slivers.destroy(sliver.name)
+    # Limits and network go after it.
     node.wake()
     return DONE
 
 
 def _start(node: NodeSide, _: Caller, sliver: Sliver) -> int:
-    node.slivers.start(node.decisions.applied(_said(node)), sliver.name)
-    return DONE
+    return _done(node, node.slivers.start(node.decisions.applied(_said(node)), sliver.name))
 
 
 def _stop(node: NodeSide, _: Caller, sliver: Sliver) -> int:
-    node.slivers.stop(sliver.name)
-    return DONE
+    return _done(node, node.slivers.stop(sliver.name))
 
 
 def _recreate(node: NodeSide, _: Caller, sliver: Sliver) -> int:
-    node.slivers.recreate(node.decisions.applied(_said(node)), sliver.name)
+    return _done(node, node.slivers.recreate(node.decisions.applied(_said(node)), sliver.name))
+
+
+def _done(node: NodeSide, done: bool) -> int:
+    if not done:
+        # It is decided; a call does not wait for a pass that may take long.
+        node.wake()
     return DONE
 
 

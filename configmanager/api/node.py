@@ -18,18 +18,21 @@ from wire.tickets import TicketKey
 
 
 class SliverControl(Protocol):
-    """What is needed of the backend `slivers`; each may raise any BootError."""
+    """What is needed of the backend `slivers`; each may raise any BootError.
 
-    def start(self, desired: NodeSlivers, name: str) -> None:
+    Where something else is at work on slivers they return False: the decision is kept, and done later.
+    """
+
+    def start(self, desired: NodeSlivers, name: str) -> bool:
         """Start a sliver and have it stay started."""
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str) -> bool:
         """Stop a sliver and have it stay stopped."""
 
-    def recreate(self, desired: NodeSlivers, name: str) -> None:
+    def recreate(self, desired: NodeSlivers, name: str) -> bool:
         """Make a sliver's disk again."""
 
-    def teardown(self, name: str) -> None:
+    def destroy(self, name: str) -> bool:
         """Remove a sliver, if it is there."""
 
 

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from host.files import sync_folder, write_atomic
+from wire.errors import ConfigurationError
 from wire.slivers import check_name, machine_name
 from wire.structure import MalformedMessage, structure_json, unstructure
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path("var/lib/configmanager/slivers")
+
+
+class NoSuchSliver(ConfigurationError):
+    """Something was asked for a sliver that is not there."""
+
+    code = "no-such-sliver"
+    title = "There is no such sliver"
+    hint = "`configmanager status` on the node lists what is there."
 
 
 @dataclass(frozen=True)
@@ -39,10 +50,11 @@ class Made:
 
 
 class SliverRecords:
-    """The records of this node's slivers. `root` is "/" but in tests."""
+    """The records of this node's slivers. `root` is "/" but in tests. Safe from any thread."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / FOLDER
+        self._turn = threading.RLock()
 
     def get(self, name: str) -> Made | None:
         """Return a sliver's record, None without one."""
@@ -63,14 +75,24 @@ class SliverRecords:
 
     def save(self, made: Made) -> Made:
         """Keep a record, and return it."""
-        write_atomic(self._file(made.name), json.dumps(unstructure(made)) + "\n")
+        with self._turn:
+            write_atomic(self._file(made.name), json.dumps(unstructure(made)) + "\n")
         return made
+
+    def change(self, name: str, **changes: Any) -> Made:
+        """Change part of a record, whoever changes others meanwhile, and return it. Raises NoSuchSliver."""
+        with self._turn:
+            known = self.get(name)
+            if known is None:
+                raise NoSuchSliver(name)
+            return self.save(replace(known, **changes))
 
     def forget(self, name: str) -> None:
         """Remove a record; doing so again changes nothing."""
-        if self._file(name).exists():
-            self._file(name).unlink()
-            sync_folder(self._folder)
+        with self._turn:
+            if self._file(name).exists():
+                self._file(name).unlink()
+                sync_folder(self._folder)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{check_name(name)}.json"

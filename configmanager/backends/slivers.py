@@ -8,22 +8,26 @@ put together.
 
 from __future__ import annotations
 
+import logging
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 from configmanager.backends import network_kernel, sliver_files, units
 from configmanager.backends.base import Action, Backend, Item, Node, Verb
 from configmanager.backends.sliver_accounts import Accounts
 from configmanager.backends.sliver_images import SliverImages
-from configmanager.backends.sliver_record import Made, SliverRecords
+from configmanager.backends.sliver_record import Made, NoSuchSliver, SliverRecords
 from configmanager.backends.sliver_seed import seeds_of
 from configmanager.backends.sliver_start import SliverFailed, Starter
 from configmanager.backends.sliver_tree import NotOurSliver, SliverTree
 from configmanager.slots import Slot, Slots
-from wire.errors import CommandError, ConfigurationError
+from wire.errors import BootError, CommandError, ConfigurationError
 from wire.messages import ImageRef
 from wire.slivers import NodeSlivers, Sliver
+
+log = logging.getLogger(__name__)
 
 
 class NoSliverImage(ConfigurationError):
@@ -32,14 +36,6 @@ class NoSliverImage(ConfigurationError):
     code = "no-sliver-image"
     title = "A sliver has no image"
     hint = "Publish the image and name it for the slice at the server: bootserver image publish NAME PATH."
-
-
-class NoSuchSliver(ConfigurationError):
-    """Something was asked for a sliver that is not there."""
-
-    code = "no-such-sliver"
-    title = "There is no such sliver"
-    hint = "`configmanager status` on the node lists what is there."
 
 
 class NetworkMissing(CommandError):
@@ -61,8 +57,8 @@ class SliverItem(Item):
 class Slivers(Backend):
     """A sliver for each that is instantiated.
 
-    start(), stop() and recreate() are for whoever acts for a slice on this node; what they decide is kept
-    with the sliver. They and the manager's passes take turns.
+    start(), stop(), recreate() and destroy() are for whoever acts for a slice on this node. What they decide
+    is kept first. It is done at once, or by what is at work on slivers just then, or by the next pass.
     """
 
     name: ClassVar[str] = "slivers"
@@ -78,6 +74,7 @@ class Slivers(Backend):
         self._images = SliverImages(node)
         self._accounts = Accounts(node.run, node.root)
         self._starter = Starter(node.run, node.events)
+        self._noted: set[str] = set()
 
     # --- the manager's passes ---
 
@@ -106,6 +103,7 @@ class Slivers(Backend):
         return tuple(actions)
 
     def apply(self, desired: NodeSlivers, action: Action) -> None:
+        self._do_noted(desired)
         if action.verb is Verb.REMOVE:
             self.teardown(action.name)
         else:
@@ -117,7 +115,7 @@ class Slivers(Backend):
             if made is None:
                 return
             # Wanted again before it is gone, it is still not what it was.
-            self._records.save(replace(made, digest="", manifest="", anew=True))
+            self._records.change(name, digest="", manifest="", anew=True)
             self._stop(made)
             slot = self._slots.all().get(name)
             if slot is not None:
@@ -134,31 +132,45 @@ class Slivers(Backend):
         made = self._records.get(name)
         return _unit(made.machine) if made is not None else ""
 
-    # --- what a slice asks for on this node; each raises any BootError ---
+    # --- what a slice asks for on this node; each says whether it is done, and raises any BootError ---
 
-    def start(self, desired: NodeSlivers, name: str) -> None:
+    def start(self, desired: NodeSlivers, name: str) -> bool:
         """Start a sliver, also one that was stopped here or failed too often."""
-        with self._turn:
-            self._records.save(replace(self._known(name), held=False))
-            self._converge(desired, name, fresh=True)
+        self._records.change(name, held=False, digest="")
+        return self._at_once(name, lambda: self._converge(desired, name, fresh=True))
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str) -> bool:
         """Stop a sliver and keep its disk; it stays stopped, over reboots too, until start()."""
-        with self._turn:
-            made = self._records.save(replace(self._known(name), held=True))
-            self._stop(made)
+        made = self._records.change(name, held=True)
+        return self._at_once(name, lambda: self._stop(made))
 
-    def recreate(self, desired: NodeSlivers, name: str) -> None:
+    def recreate(self, desired: NodeSlivers, name: str) -> bool:
         """Make a sliver's disk again, of the image that its slice has now."""
-        with self._turn:
-            self._records.save(replace(self._known(name), anew=True, digest=""))
-            self._converge(desired, name, fresh=True)
+        self._records.change(name, anew=True, digest="")
+        return self._at_once(name, lambda: self._converge(desired, name, fresh=True))
 
-    def _known(self, name: str) -> Made:
-        made = self._records.get(name)
-        if made is None:
-            raise NoSuchSliver(name)
-        return made
+    def destroy(self, name: str) -> bool:
+        """Remove a sliver that is no longer wanted, if it is there."""
+        return self._at_once(name, lambda: self.teardown(name))
+
+    def _at_once(self, name: str, work: Callable[[], None]) -> bool:
+        if not self._turn.acquire(blocking=False):
+            self._noted.add(name)
+            return False
+        try:
+            work()
+        finally:
+            self._turn.release()
+        return True
+
+    def _do_noted(self, desired: NodeSlivers) -> None:
+        """Do what was decided since the pass began, which may take an hour where many slivers start."""
+        while self._noted:
+            name = self._noted.pop()
+            try:
+                self._converge(desired, name, fresh=True)
+            except (BootError, OSError) as error:
+                log.warning("%s is left to the next pass: %s", name, error)
 
     # --- making ---
 
@@ -174,7 +186,7 @@ class Slivers(Backend):
             made = self._write(sliver, slot, made)
             self._accounts.ensure(sliver.name, slot.account, sliver_files.keys_text(sliver))
             self._collect_images()
-            made = self._records.save(replace(made, digest=sliver_files.digest(sliver)))
+            made = self._records.change(name, digest=sliver_files.digest(sliver))
             if sliver.rspec.enabled and not made.held:
                 if not network_kernel.knows(self.node.run, slot):
                     raise NetworkMissing(name)
@@ -195,7 +207,7 @@ class Slivers(Backend):
     def _clear(self, made: Made) -> Made:
         self._stop(made)
         SliverTree(self.node.root, made.machine).remove(self.node.run)
-        return self._records.save(replace(made, anew=False, manifest="", start_digest=""))
+        return self._records.change(made.name, anew=False, manifest="", start_digest="")
 
     def _make_tree(self, desired: NodeSlivers, sliver: Sliver, slot: Slot, made: Made) -> Made:
         tree = SliverTree(self.node.root, made.machine)
@@ -205,7 +217,7 @@ class Slivers(Backend):
         ref = ImageRef(sliver.image, manifest) if manifest else desired.image(sliver.image)
         if ref is None:
             raise NoSliverImage(f"{sliver.name} wants the image {sliver.image!r}")
-        made = self._records.save(replace(made, manifest=ref.manifest))
+        made = self._records.change(made.name, manifest=ref.manifest)
         image = self._images.obtain(ref)
         if not exists:
             tree.make(self.node.run, slot, image, seeds_of(sliver, image))
@@ -218,9 +230,9 @@ class Slivers(Backend):
         digest = sliver_files.start_digest(files)
         if made.start_digest != digest or not all((tree.folder / file.path).is_file() for file in files):
             self._stop(made)
-            made = self._records.save(replace(made, start_digest=""))
+            made = self._records.change(made.name, start_digest="")
             sliver_files.write(files, tree.folder, slot)
-        return self._records.save(replace(made, start_digest=digest))
+        return self._records.change(made.name, start_digest=digest)
 
     def _stop(self, made: Made) -> None:
         unit = _unit(made.machine)
@@ -236,6 +248,7 @@ class Slivers(Backend):
         folder = SliverTree(self.node.root, made.machine).folder
         return (
             slot is not None
+            and not made.anew
             and folder.is_dir()
             and (folder / sliver_files.SETTINGS).is_file()
             and self._images.tree(made.manifest).is_dir()

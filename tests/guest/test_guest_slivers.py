@@ -130,7 +130,7 @@ def test_one_made_again_has_a_new_disk_and_destroy_removes_it(node):
     node.inside("demo-one", "echo old > /root/data")
     node.backend.recreate(node.wanted(sliver), "demo_one")
     assert node.inside("demo-one", "cat /root/data 2>&1 || true").count("old") == 0
-    node.backend.teardown("demo_one")
+    node.backend.destroy("demo_one")
     assert not (FOLDER / "demo-one").exists()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from configmanager.api.answer import Answers
 from configmanager.api.callers import ANYONE, OPERATOR, Caller, Who
 from configmanager.api.node import NodeSide
-from configmanager.backends.slivers import NoSuchSliver
+from configmanager.backends.sliver_record import NoSuchSliver
 from configmanager.decisions import Decisions
 from host.events import Event, Events
 from wire.messages import ImageRef
@@ -87,21 +87,23 @@ class FakeNode:
         self.word = replace(self.word, slivers=(*others, sliver), images=tuple(images))
         return True
 
-    def start(self, desired: NodeSlivers, name: str) -> None:
-        self._do("start", name)
+    def start(self, desired: NodeSlivers, name: str) -> bool:
+        return self._do("start", name)
 
-    def stop(self, name: str) -> None:
-        self._do("stop", name)
+    def stop(self, name: str) -> bool:
+        return self._do("stop", name)
 
-    def recreate(self, desired: NodeSlivers, name: str) -> None:
-        self._do("recreate", name)
+    def recreate(self, desired: NodeSlivers, name: str) -> bool:
+        return self._do("recreate", name)
 
-    def teardown(self, name: str) -> None:
-        self.done.append(f"teardown {name}")
+    def destroy(self, name: str) -> bool:
+        self.done.append(f"destroy {name}")
+        return True
 
-    def _do(self, what: str, name: str) -> None:
+    def _do(self, what: str, name: str) -> bool:
         if self.fail is not None:
             raise self.fail
         if name not in self.there:
             raise NoSuchSliver(name)
         self.done.append(f"{what} {name}")
+        return True

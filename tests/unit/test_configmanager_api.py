@@ -149,7 +149,7 @@ def test_a_delegated_sliver_is_created_by_a_pass_and_destroyed_at_once(node):
     assert node.done == ["wake"]
     assert node.decisions.of(LEFT).made
     node.call(DELEGATE, "Destroy", "left")
-    assert node.done == ["wake", "teardown left", "wake"]
+    assert node.done == ["wake", "destroy left", "wake"]
     assert not node.decisions.of(LEFT).made
 
 
@@ -164,7 +164,7 @@ def test_a_failed_removal_is_still_decided(node, monkeypatch):
     def stuck(_: str) -> None:
         raise CommandFailed(["umount"], 32, "busy")
 
-    monkeypatch.setattr(node, "teardown", stuck)
+    monkeypatch.setattr(node, "destroy", stuck)
     with pytest.raises(Fault):
         node.call(DELEGATE, "Destroy", "left")
     assert not node.decisions.of(LEFT).made

@@ -86,7 +86,7 @@ def points(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> Points:
     return points_of(fake.runner, monkeypatch)
 
 
-Work = Callable[[Slivers], None]
+Work = Callable[[Slivers], object]
 
 
 def passes(desired: NodeSlivers) -> Work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 from configmanager.backends import sliver_start, sliver_tree
 from configmanager.backends.base import Verb
 from configmanager.backends.sliver_accounts import NameTaken
+from configmanager.backends.sliver_record import NoSuchSliver
 from configmanager.backends.sliver_start import SliverFailed, SliverFailing, SliverSlow
 from configmanager.backends.sliver_tree import LiveMounts, NotOurSliver
-from configmanager.backends.slivers import NoSliverImage, NoSuchSliver, Slivers
+from configmanager.backends.slivers import NoSliverImage, Slivers
 from configmanager.decisions import Decisions
 from configmanager.slots import Slots
 from host.http import ServerUnreachable
@@ -252,10 +254,11 @@ def test_where_the_watchdog_gave_up_the_sliver_rests_and_the_server_hears_of_it_
 
 
 def test_a_change_or_the_owner_tries_at_once(fake: FakeNode) -> None:
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: converge(fake, with_sliver(replace(SLIVER, initscript="mended"))),
         lambda: Slivers(fake.node).start(DESIRED, "demo_one"),
-    ):
+    ]
+    for attempt in attempts:
         converge(fake, DESIRED)
         fake.runner.active[UNIT], fake.runner.since = "failed", time.monotonic()
         attempt()
@@ -317,11 +320,12 @@ def test_a_delegated_sliver_is_made_and_destroyed_by_its_delegate_only(fake: Fak
 
 def test_nothing_is_done_to_a_sliver_that_is_not_there(fake: FakeNode) -> None:
     backend = Slivers(fake.node)
-    for ask in (
+    asked: list[Callable[[], bool]] = [
         lambda: backend.stop("other"),
         lambda: backend.start(DESIRED, "demo_one"),
         lambda: backend.recreate(DESIRED, "demo_one"),
-    ):
+    ]
+    for ask in asked:
         with pytest.raises(NoSuchSliver):
             ask()
     assert Slots(fake.root).all() == {}

@@ -101,9 +101,12 @@ class Decisions:
     def resources(self, desired: NodeSlivers) -> dict[str, RSpec]:
         """Return what each sliver that shall be here has with loans; `desired` is the server's word."""
         here = {sliver.name: sliver for sliver in desired.slivers if self.is_here(sliver)}
-        own = {name: unstructure(sliver.rspec) for name, sliver in here.items()}
+        own = {name: vars(sliver.rspec) for name, sliver in here.items()}
         lent = {name: self.of(sliver).loans for name, sliver in here.items()}
-        return {name: RSpec.nearest(amounts) for name, amounts in effective(own, lent).items()}
+        return {
+            name: here[name].rspec if amounts == own[name] else RSpec.nearest(amounts)
+            for name, amounts in effective(own, lent).items()
+        }
 
     def is_here(self, sliver: Sliver) -> bool:
         """Whether the node brings it up: by the server's word, or because it was made here."""
@@ -118,6 +121,9 @@ class Decisions:
             others = tuple(item for item in sliver.attributes if item.tagname not in _RESOURCES)
             given = tuple(Attribute(name, str(amount)) for name, amount in unstructure(having).items())
             sliver = replace(sliver, attributes=(*others, *given))
+        # One that is as the server said stays the same object, which spares the backends work.
+        if sliver.instantiation is Instantiation.PLC:
+            return sliver
         return replace(sliver, instantiation=Instantiation.PLC)
 
     def _write(self, desired: NodeSlivers, name: str, decision: Decision) -> None:

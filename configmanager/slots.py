@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from configmanager.kept import ReadFiles
 from host.files import write_atomic
 from wire.errors import ConfigurationError, JournalError
 from wire.slivers import check_name
@@ -86,7 +87,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class _Held:
-    number: int
+    slot: Slot
     by: frozenset[str]
 
 
@@ -95,14 +96,15 @@ class Slots:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._file = root / FILE
+        self._files = ReadFiles(_parsed)
 
     def all(self) -> dict[str, Slot]:
         """Return the slots by the slivers' names. Raises SlotsDamaged."""
-        return {name: Slot(held.number) for name, held in self._read().items()}
+        return {name: held.slot for name, held in self._read().items()}
 
     def held(self, holder: str) -> dict[str, Slot]:
         """Return those that a backend holds. Raises SlotsDamaged."""
-        return {name: Slot(held.number) for name, held in self._read().items() if holder in held.by}
+        return {name: held.slot for name, held in self._read().items() if holder in held.by}
 
     def take(self, name: str, holder: str) -> Slot:
         """Return the sliver's slot, else give it the lowest free one. Raises NoSlotLeft, SlotsDamaged."""
@@ -113,17 +115,17 @@ class Slots:
         with _turn:
             before = self._read()
             known, number = dict(before), 0
-            taken = {held.number for held in known.values()}
+            taken = {held.slot.number for held in known.values()}
             for name in names:
                 if name not in known:
                     number = next((each for each in range(number + 1, MOST + 1) if each not in taken), 0)
                     if not number:
                         raise NoSlotLeft(f"{len(known)} slivers are there")
-                    known[check_name(name)] = _Held(number, frozenset())
+                    known[check_name(name)] = _Held(Slot(number), frozenset())
                 known[name] = replace(known[name], by=known[name].by | {holder})
             if known != before:
                 self._write(known)
-        return {name: Slot(known[name].number) for name in names}
+        return {name: known[name].slot for name in names}
 
     def release(self, name: str, holder: str) -> None:
         """Let go of a number when nothing is left of what was made by it; again changes nothing."""
@@ -145,21 +147,27 @@ class Slots:
 
     def _read(self) -> dict[str, _Held]:
         try:
-            plain = json.loads(self._file.read_text())
-            known = {
-                check_name(name): _Held(int(held["number"]), frozenset(map(str, held["held_by"])))
-                for name, held in plain.items()
-            }
+            return self._files.get(self._file)
         except FileNotFoundError:
             return {}
         except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
             raise SlotsDamaged(f"{self._file}: {error}") from None
-        numbers = [held.number for held in known.values()]
-        if len(set(numbers)) < len(numbers) or not all(0 < each <= MOST for each in numbers):
-            raise SlotsDamaged(f"{self._file}: a number is there twice, or is none")
-        return known
 
     def _write(self, known: dict[str, _Held]) -> None:
-        plain = {name: {"number": held.number, "held_by": sorted(held.by)} for name, held in known.items()}
+        plain = {
+            name: {"number": held.slot.number, "held_by": sorted(held.by)} for name, held in known.items()
+        }
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._file, json.dumps(plain, indent=1) + "\n")
+        write_atomic(self._file, json.dumps(plain) + "\n")
+        self._files.forget(self._file)
+
+
+def _parsed(text: str) -> dict[str, _Held]:
+    known = {
+        check_name(name): _Held(Slot(int(held["number"])), frozenset(map(str, held["held_by"])))
+        for name, held in json.loads(text).items()
+    }
+    numbers = [held.slot.number for held in known.values()]
+    if len(set(numbers)) < len(numbers) or not all(0 < each <= MOST for each in numbers):
+        raise ValueError("a number is there twice, or is none")
+    return known

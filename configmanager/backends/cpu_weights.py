@@ -40,8 +40,9 @@ def cpu_weights(slivers: Iterable[Sliver], processors: int) -> Weights:
     room = int(1000 * processors * GUARANTEED_PART)
     guaranteed: dict[str, int] = {}
     for sliver in ordered:
-        if sliver.rspec.cpu_min <= room - sum(guaranteed.values()):
+        if sliver.rspec.cpu_min <= room:
             guaranteed[sliver.name] = sliver.rspec.cpu_min
+            room -= sliver.rspec.cpu_min
     whole = 1000 * processors * _SLIVERS_PART
     shares = sum(sliver.rspec.cpu_share for sliver in ordered)
     each = shares / (1 - sum(guaranteed.values()) / whole)

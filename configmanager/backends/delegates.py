@@ -37,9 +37,9 @@ class Delegates(Backend):
         self._accounts = Accounts(node.run, node.root, KIND)
 
     def observe(self) -> tuple[Item, ...]:
-        items = []
+        items, accounts = [], self._accounts.whole()
         for user, name in delegates_of(self.node.root).items():
-            whole = self._accounts.is_there(name, user)
+            whole = accounts.get(name) == user
             keys = self.node.root / KEYS / KIND.group / name
             items.append(Item(name, _digest(keys.read_text()) if whole else "", whole))
         return tuple(items)

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from configmanager.backends import network_classes, network_kernel, network_rules
-from configmanager.backends.base import Action, Backend, Item, Verb, difference
+from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
 from configmanager.backends.network_classes import HANDLE, Share
 from configmanager.backends.network_kernel import Kernel
 from configmanager.backends.network_rules import TABLE, Member
 from configmanager.backends.network_settings import FILE, Link, NetworkSettings, outgoing, read_settings
+from configmanager.kept import OfSlivers
 from configmanager.slots import Slots
 from host.files import write_atomic
 from host.run import CommandFailed
 from wire.errors import ConfigurationError
-from wire.slivers import NodeSlivers
+from wire.slivers import NodeSlivers, Sliver
 
 RULES = "rules"
 RECORD = Path("var/lib/configmanager/network.json")
@@ -44,6 +45,11 @@ class Network(Backend):
     name: ClassVar[str] = "network"
     claims: ClassVar[frozenset[str]] = frozenset({f"nft:{TABLE}", f"tc:{HANDLE}"})
 
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._slots = Slots(node.root)
+        self._concerns = OfSlivers(concern)
+
     def observe(self) -> tuple[Item, ...]:
         record, kernel = self._record(), self._kernel()
         if not (record or kernel.tables or kernel.classes):
@@ -52,7 +58,7 @@ class Network(Backend):
         return (Item(RULES, record.get("digest", "") if in_force else "", True),)
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
-        return difference({RULES: desired_digest(desired)} if desired.instantiated else {}, observed)
+        return difference({RULES: self._digest(desired)} if desired.instantiated else {}, observed)
 
     def apply(self, desired: NodeSlivers, action: Action) -> None:
         if action.verb is Verb.REMOVE:
@@ -62,17 +68,16 @@ class Network(Backend):
         kernel = self._kernel()
         # Before anything is made, so that it is found again whatever happens.
         self._save(digest="", shown="")
-        slots = Slots(self.node.root)
-        taken = slots.take_all([sliver.name for sliver in desired.instantiated], self.name)
+        taken = self._slots.take_all([sliver.name for sliver in desired.instantiated], self.name)
         slivers = [(sliver, taken[sliver.name]) for sliver in desired.instantiated]
         members = [Member(sliver.name, slot, sliver.rspec, sliver.ports) for sliver, slot in slivers]
         self._filter(members, settings, kernel)
         shares = [Share(sliver.name, sliver.slice_id, slot, sliver.rspec) for sliver, slot in slivers]
         refused = self._share(outgoing(self.node.run, self.node.root), settings.rate, shares, kernel)
-        slots.release_others(taken, self.name)
+        self._slots.release_others(taken, self.name)
         if refused:
             raise BandwidthGiven("; ".join(refused))
-        self._save(digest=desired_digest(desired), shown=self._shown(self._kernel()))
+        self._save(digest=self._digest(desired), shown=self._shown(self._kernel()))
 
     def teardown(self, name: str) -> None:
         if name != RULES:
@@ -85,8 +90,11 @@ class Network(Backend):
         self._nft(network_rules.removal())
         for interface in self._kernel().classes:
             self._release(interface)
-        Slots(self.node.root).release_others((), self.name)
+        self._slots.release_others((), self.name)
         (self.node.root / RECORD).unlink(missing_ok=True)
+
+    def _digest(self, desired: NodeSlivers) -> str:
+        return _hash([self._concerns.get(sliver) for sliver in desired.instantiated])
 
     # --- the packet filter ---
 
@@ -130,7 +138,7 @@ class Network(Backend):
     def _shown(self, kernel: Kernel) -> str:
         """Name what the kernel has of ours, and what beside the slivers it was made from."""
         links = [[link.interface, link.rate] for link in outgoing(self.node.run, self.node.root)]
-        slots = {name: slot.number for name, slot in Slots(self.node.root).held(self.name).items()}
+        slots = {name: slot.number for name, slot in self._slots.held(self.name).items()}
         try:
             settings = (self.node.root / FILE).read_text(errors="replace")
         except FileNotFoundError:
@@ -152,19 +160,10 @@ class Network(Backend):
         write_atomic(self.node.root / RECORD, json.dumps({"digest": digest, "shown": shown}) + "\n")
 
 
-def desired_digest(desired: NodeSlivers) -> str:
-    """Name what of the slivers concerns the network."""
-    return _hash(
-        [
-            [
-                sliver.name,
-                sliver.slice_id,
-                [getattr(sliver.rspec, field) for field in _RSPEC_FIELDS],
-                [str(port) for port in sliver.ports],
-            ]
-            for sliver in desired.instantiated
-        ]
-    )
+def concern(sliver: Sliver) -> str:
+    """Return what of a sliver concerns the network."""
+    rates = [getattr(sliver.rspec, field) for field in _RSPEC_FIELDS]
+    return json.dumps([sliver.name, sliver.slice_id, rates, [str(port) for port in sliver.ports]])
 
 
 def _hash(value: object) -> str:

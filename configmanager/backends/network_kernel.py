@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from configmanager.backends.network_classes import HANDLE
 from configmanager.backends.network_rules import FAMILIES, TABLE
@@ -37,7 +38,7 @@ class Kernel:
 
 def look(run: Runner) -> Kernel:
     """Ask nft and tc. Raises CommandFailed."""
-    tables = _ELEMENTS.sub(_in_order, "".join(_listed(run, "table", family, TABLE) for family in FAMILIES))
+    tables = _in_order("".join(_listed(run, "table", family, TABLE) for family in FAMILIES))
     qdiscs = [line.split() for line in run(["tc", "qdisc", "show"]).stdout.splitlines()]
     roots = [words[4] for words in qdiscs if words[1:3] == ["htb", HANDLE]]
     return Kernel(tables, {interface: _classes(run, interface) for interface in roots})
@@ -54,9 +55,13 @@ def _listed(run: Runner, *what: str) -> str:
     return run(["nft", "--stateless", "list", *what], ok=(0, 1)).stdout
 
 
-def _in_order(elements: re.Match[str]) -> str:
-    # They come as they lie in the kernel's hash table, which grows and shrinks.
-    return "\n".join(sorted(" ".join(each.split()) for each in elements[1].split(",")))
+# Mostly it is what it was in the pass before.
+@lru_cache(1)
+def _in_order(tables: str) -> str:
+    # Elements come as they lie in the kernel's hash tables, which grow and shrink.
+    return _ELEMENTS.sub(
+        lambda found: "\n".join(sorted(" ".join(each.split()) for each in found[1].split(","))), tables
+    )
 
 
 def _classes(run: Runner, interface: str) -> tuple[str, ...]:

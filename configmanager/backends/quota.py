@@ -88,7 +88,7 @@ def attach(run: Runner, folder: Path, project: int) -> None:
         run(["chattr", "-f", "-R", *marks, "--", *folders], timeout=_WALK_SECONDS, ok=(0, 1))
 
 
-def project_of(folder: Path) -> int:
+def project_of(folder: Path | str) -> int:
     """Return the project that what is made in a folder belongs to, 0 for none. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

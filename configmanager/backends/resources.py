@@ -18,6 +18,7 @@ from configmanager.backends.base import Action, Backend, Item, Node, Verb, diffe
 from configmanager.backends.cpu_weights import GUARANTEED_PART, cpu_weights
 from configmanager.backends.quota import Quotas, Room
 from configmanager.backends.slice_files import ALL, ALL_PROPERTIES, ALL_TEXT, Limits, Written
+from configmanager.kept import OfSlivers, ReadFiles
 from configmanager.slots import Slots
 from host.files import sync_folder, write_atomic
 from wire.errors import ConfigurationError
@@ -49,18 +50,26 @@ class Resources(Backend):
     def __init__(self, node: Node, processors: int | None = None) -> None:
         super().__init__(node)
         self._slots = Slots(node.root)
+        self._slivers = node.root / SLIVERS
         self._processors = processors or os.cpu_count() or 1
         self._told_of_quota = False
+        self._files = ReadFiles(slice_files.read)
+        self._digests = OfSlivers(lambda sliver, weight: Limits.of(sliver.name, sliver.rspec, weight).digest)
 
     def observe(self) -> tuple[Item, ...]:
         written = self._all_written()
         rooms = self._rooms()
+        by_hand, groups = self._units_by_hand(), self._groups()
         items = []
         if self._file(ALL).exists():
-            good = self._file(ALL).read_text() == ALL_TEXT and self._in_force(ALL, ALL_PROPERTIES)
+            good = self._file(ALL).read_text() == ALL_TEXT and ALL not in by_hand
+            good = good and slice_files.in_force(str(self._group(ALL)), slice_files.shown(ALL_PROPERTIES))
             items.append(Item(ALL, _ALL_DIGEST if good else "", True))
         for each in written:
-            good = self._in_force(_unit(each.limits.sliver), each.properties) and self._has_room(each, rooms)
+            unit = _unit(each.limits.sliver)
+            good = unit not in by_hand and self._has_room(each, rooms)
+            if good and unit in groups:
+                good = slice_files.in_force(groups[unit], each.shown)
             items.append(Item(each.limits.sliver, each.limits.digest if good else "", True))
         # A power cut came between the number and what was to be written with it.
         known = {item.name for item in items}
@@ -71,7 +80,7 @@ class Resources(Backend):
         weights = cpu_weights(desired.instantiated, self._processors)
         wanted = {ALL: _ALL_DIGEST} if desired.instantiated else {}
         for sliver in desired.instantiated:
-            wanted[sliver.name] = Limits.of(sliver.name, sliver.rspec, weights.by_name[sliver.name]).digest
+            wanted[sliver.name] = self._digests.get(sliver, weights.by_name[sliver.name])
         actions = difference(wanted, observed)
         planned = {action.name for action in actions}
         complaints = (
@@ -124,11 +133,15 @@ class Resources(Backend):
         return self.node.root / slice_files.FOLDER / f"{unit}.d" / slice_files.FILE_NAME
 
     def _all_written(self) -> list[Written]:
-        pattern = f"slivers-*.slice.d/{slice_files.FILE_NAME}"
         found = []
-        for path in sorted((self.node.root / slice_files.FOLDER).glob(pattern)):
+        for name, path in sorted(_entries(self.node.root / slice_files.FOLDER).items()):
+            if not (name.startswith("slivers-") and name.endswith(".slice.d")):
+                continue
             try:
-                found.append(slice_files.read(path.read_text()))
+                found.append(self._files.get(f"{path}/{slice_files.FILE_NAME}"))
+            except FileNotFoundError:
+                # Somebody else's drop-in.
+                continue
             except ValueError as error:
                 # Where the sliver is still wanted it is written again.
                 log.error("%s is damaged: %s", path, error)
@@ -136,10 +149,8 @@ class Resources(Backend):
 
     def _write(self, unit: str, text: str) -> None:
         write_atomic(self._file(unit), text)
+        self._files.forget(self._file(unit))
         sync_folder(self._file(unit).parent.parent)
-
-    def _in_force(self, unit: str, properties: Mapping[str, str]) -> bool:
-        return not self._by_hand(unit).exists() and slice_files.in_force(self._group(unit), properties)
 
     def _put_in_force(self, unit: str, properties: Mapping[str, str]) -> None:
         """Set what the drop-in says: reading it again, systemd does not touch a group that is there."""
@@ -147,6 +158,9 @@ class Resources(Backend):
         self.node.run(["systemctl", "set-property", "--runtime", "--", unit, *words])
         # It would go before the drop-in from now on, also when that says something else.
         self._remove_by_hand(unit)
+
+    def _units_by_hand(self) -> set[str]:
+        return {name.removesuffix(".d") for name in _entries(self.node.root / SET_PROPERTIES)}
 
     def _by_hand(self, unit: str) -> Path:
         return self.node.root / SET_PROPERTIES / f"{unit}.d"
@@ -163,6 +177,7 @@ class Resources(Backend):
         self._remove_by_hand(unit)
         file = self._file(unit)
         file.unlink(missing_ok=True)
+        self._files.forget(file)
         with suppress(OSError):
             # It stays when somebody else has a drop-in there.
             file.parent.rmdir()
@@ -170,6 +185,9 @@ class Resources(Backend):
 
     def _group(self, unit: str) -> Path:
         return self.node.root / CONTROL_GROUPS / (unit if unit == ALL else f"{ALL}/{unit}")
+
+    def _groups(self) -> dict[str, str]:
+        return _entries(self.node.root / CONTROL_GROUPS / ALL)
 
     def _populated(self, unit: str) -> bool:
         try:
@@ -190,10 +208,14 @@ class Resources(Backend):
     def _has_room(self, written: Written, rooms: dict[int, Room] | None) -> bool:
         if rooms is None:
             return True
-        limits, folder = written.limits, self._folder(written.limits.sliver)
+        limits = written.limits
         if rooms.get(written.project, Room(0, 0)) != Room(limits.disk, limits.inodes):
             return False
-        return not folder.exists() or quota.project_of(folder) == written.project
+        try:
+            folder = f"{self._slivers}/{machine_name(limits.sliver)}"
+            return quota.project_of(folder) == written.project
+        except FileNotFoundError:
+            return True
 
     def _make_room(self, name: str, project: int, room: Room) -> None:
         quotas = Quotas(self.node.run, self.node.root / SLIVERS)
@@ -206,6 +228,14 @@ class Resources(Backend):
         folder = self._folder(name)
         if folder.exists() and quota.project_of(folder) != project:
             quota.attach(self.node.run, folder, project)
+
+
+def _entries(folder: Path) -> dict[str, str]:
+    """Return the paths of what is in a folder, by names; as text, for there are thousands."""
+    try:
+        return {entry.name: entry.path for entry in os.scandir(folder)}
+    except FileNotFoundError:
+        return {}
 
 
 def _unit(name: str) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from configmanager.backends.cpu_weights import SLIVERS_WEIGHT
@@ -28,6 +30,7 @@ _KERNEL_FILES = {
     "MemorySwapMax": "memory.swap.max",
 }
 _PAGE = 4096
+_MOST_BYTES = 4096
 _KIB = 1024
 _HEAD = "# Written by configmanager: limits of slivers.\n"
 
@@ -63,7 +66,7 @@ class Limits:
             rspec.inodes,
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Name these limits."""
         return hashlib.sha256(text(self, 0).encode()).hexdigest()
@@ -76,6 +79,11 @@ class Written:
     limits: Limits
     project: int
     properties: dict[str, str]
+
+    @cached_property
+    def shown(self) -> dict[str, str]:
+        """What the kernel shows when it is in force."""
+        return shown(self.properties)
 
 
 def text(limits: Limits, project: int) -> str:
@@ -118,23 +126,36 @@ def read(written: str) -> Written:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def in_force(group: Path, properties: Mapping[str, str]) -> bool:
-    """Say whether the kernel has these limits for a control group; so it has for one that is not there."""
-    return all(_is(group / _KERNEL_FILES[name], value) for name, value in properties.items())
+def in_force(group: str, written: Mapping[str, str]) -> bool:
+    """Say whether the kernel has these limits, as `shown` has them, for the control group at that path."""
+    # The bare calls, for a thousand slivers have six of these each.
+    for file, wanted in written.items():
+        try:
+            handle = os.open(f"{group}/{file}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # The group has gone, or the kernel does not have this limit.
+            continue
+        try:
+            found = os.read(handle, _MOST_BYTES)
+        finally:
+            os.close(handle)
+        if wanted and found.split()[-1].decode() != wanted:
+            return False
+    return True
 
 
-def _is(file: Path, wanted: str) -> bool:
-    try:
-        found = file.read_text().split()[-1]
-    except FileNotFoundError:
-        # The group is not there, or the kernel does not have this limit.
-        return True
-    if found == "max" or wanted == "infinity":
-        return (found, wanted) == ("max", "infinity")
-    if file.name.startswith("memory.") and wanted.isdigit():
-        # The kernel counts pages.
-        return int(found) // _PAGE == int(wanted) // _PAGE
-    return wanted.endswith("%") or found == wanted
+def shown(properties: Mapping[str, str]) -> dict[str, str]:
+    """Return what the kernel shows of a group with these limits, by file; "" where the node decides."""
+    return {_KERNEL_FILES[name]: _shown(name, value) for name, value in properties.items()}
+
+
+def _shown(name: str, value: str) -> str:
+    if value == "infinity":
+        return "max"
+    if value.endswith("%"):
+        return ""
+    # The kernel counts pages.
+    return str(int(value) // _PAGE * _PAGE) if name.startswith("Memory") else value
 
 
 def _bytes(kib: int) -> str:

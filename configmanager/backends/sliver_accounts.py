@@ -7,9 +7,11 @@ Their users are those of slot 0, which no sliver has. Tools: useradd(8), userdel
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from configmanager.kept import ReadFiles
 from host.files import sync_folder, write_atomic
 from host.run import Runner
 from wire.errors import ConfigurationError
@@ -45,11 +47,14 @@ class Accounts:
         self._run = run
         self._kind = kind
         self._root = root
+        self._files = ReadFiles(_entries)
 
-    def is_there(self, name: str, user: int) -> bool:
-        """Whether the account is whole, its keys included."""
-        whole = self._user(name) == user and name in self._names("etc/shadow")
-        return whole and self._keys(name).is_file()
+    def whole(self) -> dict[str, int]:
+        """Return the users of all accounts of the node that have keys of this kind, and all else."""
+        folder = self._root / KEYS / self._kind.group
+        keys = {entry.name for entry in os.scandir(folder) if entry.is_file()} if folder.is_dir() else set()
+        users, shadow = self._names("etc/passwd"), self._names("etc/shadow")
+        return {name: int(users[name][2]) for name in keys & users.keys() & shadow.keys()}
 
     def check(self, name: str, user: int | None) -> None:
         """Raise NameTaken if there is somebody else of that name. Who is new may have no number yet."""
@@ -94,7 +99,10 @@ class Accounts:
 
     def _names(self, path: str) -> dict[str, list[str]]:
         try:
-            lines = (self._root / path).read_text(errors="replace").splitlines()
+            return self._files.get(self._root / path)
         except FileNotFoundError:
             return {}
-        return {line.partition(":")[0]: line.split(":") for line in lines if line}
+
+
+def _entries(text: str) -> dict[str, list[str]]:
+    return {line.partition(":")[0]: line.split(":") for line in text.splitlines() if line}

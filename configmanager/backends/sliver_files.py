@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from configmanager.backends.sliver_tree import GIVEN
+from configmanager.backends.sliver_tree import GIVEN, SLIVERS
 from configmanager.slots import Slot
 from host.files import write_atomic
 from wire.slivers import Sliver
@@ -100,6 +100,13 @@ def write(files: tuple[SliverFile, ...], folder: Path, slot: Slot) -> None:
         write_atomic(path, file.text, mode=file.mode)
         if file.private:
             os.chown(path, slot.first_user, slot.first_user)
+
+
+def written(root: Path) -> set[str]:
+    """Return the machines that have a folder with settings."""
+    folder = root / SLIVERS
+    entries = os.scandir(folder) if folder.is_dir() else ()
+    return {entry.name for entry in entries if os.access(f"{entry.path}/{SETTINGS}", os.F_OK)}
 
 
 def image_in(folder: Path) -> str:

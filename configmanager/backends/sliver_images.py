@@ -32,6 +32,10 @@ class SliverImages:
         """Where the image with that manifest's digest is, or would be."""
         return self._folder / manifest
 
+    def all(self) -> set[str]:
+        """Return the digests of the manifests whose images are there."""
+        return {path.name for path in self._whole()} if self._folder.is_dir() else set()
+
     def obtain(self, ref: ImageRef) -> Path:
         """Return the image's tree, unpacking it if it is not there. Raises what Node.unpack does, OSError."""
         tree = self.tree(ref.manifest)

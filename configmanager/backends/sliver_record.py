@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from configmanager.kept import ReadFiles
 from host.files import sync_folder, write_atomic
 from wire.errors import ConfigurationError
 from wire.slivers import check_name, machine_name
@@ -55,12 +57,13 @@ class SliverRecords:
     def __init__(self, root: Path) -> None:
         self._folder = root / FOLDER
         self._turn = threading.RLock()
+        self._files = ReadFiles(lambda text: structure_json(text, Made))
 
     def get(self, name: str) -> Made | None:
         """Return a sliver's record, None without one."""
-        file = self._file(name)
+        file = f"{self._folder}/{check_name(name)}.json"
         try:
-            return structure_json(file.read_bytes(), Made)
+            return self._files.get(file)
         except FileNotFoundError:
             return None
         except MalformedMessage as error:
@@ -70,13 +73,18 @@ class SliverRecords:
 
     def all(self) -> list[Made]:
         """Return all records, by name."""
-        found = [self.get(path.stem) for path in sorted(self._folder.glob("*.json"))]
+        try:
+            files = [entry.name for entry in os.scandir(self._folder)]
+        except FileNotFoundError:
+            return []
+        found = [self.get(name.removesuffix(".json")) for name in sorted(files) if _is_record(name)]
         return [made for made in found if made is not None]
 
     def save(self, made: Made) -> Made:
         """Keep a record, and return it."""
         with self._turn:
             write_atomic(self._file(made.name), json.dumps(unstructure(made)) + "\n")
+            self._files.forget(self._file(made.name))
         return made
 
     def change(self, name: str, **changes: Any) -> Made:
@@ -92,7 +100,13 @@ class SliverRecords:
         with self._turn:
             if self._file(name).exists():
                 self._file(name).unlink()
+                self._files.forget(self._file(name))
                 sync_folder(self._folder)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{check_name(name)}.json"
+
+
+def _is_record(file: str) -> bool:
+    # One that is being written begins with a dot.
+    return file.endswith(".json") and not file.startswith(".")

@@ -22,6 +22,7 @@ from configmanager.backends.sliver_record import Made, NoSuchSliver, SliverRecor
 from configmanager.backends.sliver_seed import seeds_of
 from configmanager.backends.sliver_start import SliverFailed, Starter
 from configmanager.backends.sliver_tree import NotOurSliver, SliverTree
+from configmanager.kept import OfSlivers
 from configmanager.slots import Slot, Slots
 from wire.errors import BootError, CommandError, ConfigurationError
 from wire.messages import ImageRef
@@ -75,17 +76,18 @@ class Slivers(Backend):
         self._accounts = Accounts(node.run, node.root)
         self._starter = Starter(node.run, node.events)
         self._noted: set[str] = set()
+        self._digests = OfSlivers(sliver_files.digest)
 
     # --- the manager's passes ---
 
     def observe(self) -> tuple[Item, ...]:
         made = self._records.all()
-        slots = self._slots.all()
         states = units.states(self.node.run, [_unit(item.machine) for item in made])
+        whole = self._whole(made)
         found = []
         for item in made:
             state = states[_unit(item.machine)]
-            digest = item.digest if self._whole(item, slots.get(item.name)) else ""
+            digest = item.digest if item.name in whole else ""
             found.append(
                 SliverItem(item.name, digest, state.active == "active", not state.stopped, item.held)
             )
@@ -97,10 +99,23 @@ class Slivers(Backend):
         names = {sliver.name for sliver in wanted}
         actions = [Action(Verb.REMOVE, name, "is no longer wanted") for name in there if name not in names]
         for sliver in wanted:
-            action = _action(sliver, there.get(sliver.name))
+            action = self._action(sliver, there.get(sliver.name))
             if action is not None:
                 actions.append(action)
         return tuple(actions)
+
+    def _action(self, sliver: Sliver, item: Item | None) -> Action | None:
+        if item is None:
+            return Action(Verb.CREATE, sliver.name, "is not there")
+        if not item.digest:
+            return Action(Verb.CREATE, sliver.name, "was not finished")
+        if item.digest != self._digests.get(sliver):
+            return Action(Verb.CHANGE, sliver.name, "has other settings")
+        held = isinstance(item, SliverItem) and item.held
+        active = isinstance(item, SliverItem) and item.active
+        if sliver.rspec.enabled and not held:
+            return None if item.running else Action(Verb.START, sliver.name, "does not run")
+        return Action(Verb.STOP, sliver.name, "shall not run") if active else None
 
     def apply(self, desired: NodeSlivers, action: Action) -> None:
         self._do_noted(desired)
@@ -186,7 +201,7 @@ class Slivers(Backend):
             made = self._write(sliver, slot, made)
             self._accounts.ensure(sliver.name, slot.account, sliver_files.keys_text(sliver))
             self._collect_images()
-            made = self._records.change(name, digest=sliver_files.digest(sliver))
+            made = self._records.change(name, digest=self._digests.get(sliver))
             if sliver.rspec.enabled and not made.held:
                 if not network_kernel.knows(self.node.run, slot):
                     raise NetworkMissing(name)
@@ -244,30 +259,19 @@ class Slivers(Backend):
     def _collect_images(self) -> None:
         self._images.collect({made.manifest for made in self._records.all()})
 
-    def _whole(self, made: Made, slot: Slot | None) -> bool:
-        folder = SliverTree(self.node.root, made.machine).folder
-        return (
-            slot is not None
-            and not made.anew
-            and folder.is_dir()
-            and (folder / sliver_files.SETTINGS).is_file()
-            and self._images.tree(made.manifest).is_dir()
-            and self._accounts.is_there(made.name, slot.account)
-        )
-
-
-def _action(sliver: Sliver, item: Item | None) -> Action | None:
-    if item is None:
-        return Action(Verb.CREATE, sliver.name, "is not there")
-    if not item.digest:
-        return Action(Verb.CREATE, sliver.name, "was not finished")
-    if item.digest != sliver_files.digest(sliver):
-        return Action(Verb.CHANGE, sliver.name, "has other settings")
-    held = isinstance(item, SliverItem) and item.held
-    active = isinstance(item, SliverItem) and item.active
-    if sliver.rspec.enabled and not held:
-        return None if item.running else Action(Verb.START, sliver.name, "does not run")
-    return Action(Verb.STOP, sliver.name, "shall not run") if active else None
+    def _whole(self, made: list[Made]) -> set[str]:
+        """Return the names of those of which everything is there."""
+        slots, accounts = self._slots.all(), self._accounts.whole()
+        trees, images = sliver_files.written(self.node.root), self._images.all()
+        return {
+            item.name
+            for item in made
+            if not item.anew
+            and item.machine in trees
+            and item.manifest in images
+            and item.name in slots
+            and accounts.get(item.name) == slots[item.name].account
+        }
 
 
 def _unit(machine: str) -> str:

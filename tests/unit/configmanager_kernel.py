@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from host.run import Completed
 from tests.unit.configmanager_fakes import FakeRunner
 
 _ADDRESSES = re.compile(r"add element inet slivers addresses \{ (.*) \}")
+_ELEMENTS = re.compile(r"add element inet slivers (\S+) \{ (.*) \}")
+_COUNTERS = re.compile(r"add counter inet slivers (\S+)")
 _REPORT = "Project,BlockUsed,BlockHardLimit,FileUsed,FileHardLimit\n"
 
 
 class FakeKernel(FakeRunner):
-    """`table` is nft's last transaction, "" when that removed it; `classes` those of each link, by handle.
+    """`table` is nft's last transaction, "" when that removed it; `classes` of each link are by handle.
 
     `projects` of folders go by their inodes, `rooms` by projects.
     """
@@ -39,21 +43,23 @@ class FakeKernel(FakeRunner):
         words = [str(word) for word in argv]
         known = getattr(self, f"_kernels_{words[0]}", lambda *_: None)
         stdout = known(words, (input or b"").decode())
-        done = super().__call__(argv, **more)
-        return done if stdout is None else Completed(tuple(words), 0, stdout, "", 0.0)
+        if stdout is None:
+            return super().__call__(argv, **more)
+        self.argvs.append(words)
+        return Completed(tuple(words), 0, stdout, "", 0.0)
 
     def keep_quotas(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have the slivers' volume mounted with quotas."""
         mount = Mount("/dev/volume", self.root / "var/lib/slivers", "ext4", (quota.OPTION,))
         monkeypatch.setattr(quota, "mount_table", lambda: (mount,))
-        monkeypatch.setattr(quota, "project_of", lambda folder: self.projects.get(folder.stat().st_ino, 0))
+        monkeypatch.setattr(quota, "project_of", lambda path: self.projects.get(os.stat(path).st_ino, 0))  # noqa: PTH116
 
     def _kernels_nft(self, words: list[str], text: str) -> str:
         if text:
             self.table = text if "chain" in text else ""
         if words[-1] == "addresses":
             return "".join(_ADDRESSES.findall(self.table))
-        return self.table if words[-2:] == ["inet", "slivers"] else ""
+        return _as_listed(self.table) if words[-2:] == ["inet", "slivers"] else ""
 
     def _kernels_ip(self, *_: object) -> str:
         return json.dumps([{"dev": link} for link in self.links])
@@ -84,3 +90,14 @@ class FakeKernel(FakeRunner):
     def _kernels_chattr(self, words: list[str], _: str) -> None:
         if "-R" not in words:
             self.projects[Path(words[-1]).stat().st_ino] = int(words[2])
+
+
+@lru_cache(1)
+def _as_listed(transaction: str) -> str:
+    """What nft lists of a table after a transaction."""
+    if not transaction:
+        return ""
+    sets = _ELEMENTS.sub(r"\tmap \1 {\n\t\telements = { \2 }\n\t}", transaction).replace(
+        ", ", ",\n\t\t\t     "
+    )
+    return "table inet slivers {\n" + _COUNTERS.sub(r"\tcounter \1 {\n\t\tpackets 0 bytes 0\n\t}", sets)

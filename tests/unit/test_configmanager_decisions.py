@@ -49,6 +49,10 @@ def test_loans_change_what_slivers_have_and_nothing_else(tmp_path: Path) -> None
     assert (lender.rspec.cpu_share, taker.rspec.cpu_share) == (50, 82)
     assert (lender.attribute("hrn"), lender.rspec.disk_max) == ("x", LENDER.rspec.disk_max)
     assert mine == MINE
+    # What is as the server said is the very same, which spares the backends work.
+    decisions = Decisions(tmp_path)
+    decisions.set_loans(LENDER, SAID, ())
+    assert decisions.applied(SAID).slivers[1] is TAKER
 
 
 def test_a_sliver_that_is_not_here_gets_nothing(tmp_path: Path) -> None:

@@ -94,8 +94,12 @@ for _name, _text in {
     _add_state(_name, _text)
 
 
+# As text: newer versions of click would take the names of the members, which nobody types.
+_PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT)
+
+
 @main.command()
-@click.argument("state", type=click.Choice([State.NEW, State.INST, State.RINS, State.BOOT]))
+@click.argument("state", type=click.Choice([str(each) for each in _PLANNED]))
 @format_option
 def plan(state: str, form: str) -> None:
     """Say what STATE would keep, create and destroy on this machine, and change nothing."""

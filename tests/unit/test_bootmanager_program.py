@@ -10,13 +10,13 @@ from bootmanager.program import Program
 from host.boot import Chain, ChainHow
 from host.console import Console
 from host.events import Events
-from host.http import ServerUnreachable, ServerUntrusted
+from host.http import AnswerTooLong, NotAtServer, ServerUnreachable, ServerUntrusted
 from host.mark import Mark, NotInstalled
 from host.options import Options
 from host.ports import Host
 from host.report import ServerSink
 from host.run import Runner
-from host.server import AuthenticationRefused, ServerClient
+from host.server import AuthenticationRefused, CallRefused, ServerClient
 from hwdetect.inventory import Inventory
 from images.neighbours import Neighbours
 from images.trust_errors import OfflineTooLong
@@ -24,6 +24,7 @@ from steps.base import Effect, Step, holds
 from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration
 from wire.session import NodeKey
+from wire.structure import MalformedMessage
 
 CONFIGURATION = NodeConfiguration(7, NodeKey(bytes(32)), "http://x", NetworkSettings())
 
@@ -138,6 +139,29 @@ def test_every_failure_leads_to_debug_mode_and_out_of_it(monkeypatch, state):
     assert [error["code"] for error in errors] == ["not-installed"]
     assert errors[0]["state"] == state
     assert node.left == [ChainHow.KEXEC]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CallRefused("fault 111"),
+        NotAtServer("http://x/PLCAPI/"),
+        MalformedMessage("a page"),
+        AnswerTooLong("x"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_a_run_level_that_cannot_be_told_does_not_keep_it_out_of_debug_mode(monkeypatch, error):
+    node = make(monkeypatch, wanted="inst", failures=[(State.INST, NotInstalled("why"), ())])
+
+    def refuse(method, *params):
+        raise error
+
+    node.client.call = refuse
+    node.run()
+    assert node.causes == [("not-installed", State.INST)]
+    untold = {event.data["code"] for event in node.told if event.event == "runlevel.unreported"}
+    assert untold == {error.code}
 
 
 @pytest.mark.parametrize(("known", "told"), [(3, False), (4, True)])

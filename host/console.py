@@ -32,15 +32,15 @@ class Console:
         for device in self._devices:
             try:
                 handle = os.open(device, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+                try:
+                    # Blocking from here on, so that a slow serial line gets every byte.
+                    os.set_blocking(handle, True)
+                    os.write(handle, raw)
+                finally:
+                    os.close(handle)
             except OSError as error:
+                # The medium names a serial port: the kernel lists and opens it also where there is none.
                 log.warning("console %s: %s", device, error)
-                continue
-            try:
-                # Blocking from here on, so that a slow serial line gets every byte.
-                os.set_blocking(handle, True)
-                os.write(handle, raw)
-            finally:
-                os.close(handle)
 
     def ask(self, question: str, *, listening: Callable[[], None]) -> str:
         """Ask on every console and return the first line typed on any, without its end. Waits for ever.
@@ -49,7 +49,7 @@ class Console:
         """
         self.say(question)
         with selectors.DefaultSelector() as selector:
-            handles = [os.open(device, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK) for device in self._devices]
+            handles = self._open_for_reading()
             try:
                 for handle in handles:
                     # What was typed before the question is not an answer to it.
@@ -62,11 +62,28 @@ class Console:
                 for handle in handles:
                     os.close(handle)
 
+    def _open_for_reading(self) -> list[int]:
+        handles = []
+        for device in self._devices:
+            try:
+                handles.append(os.open(device, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+            except OSError as error:
+                log.warning("console %s: %s", device, error)
+        return handles
+
     def _first_line(self, selector: selectors.BaseSelector) -> str:
         while True:
             for key, _ in selector.select():
                 typed: bytearray = key.data
-                typed += os.read(key.fd, 1024)
+                try:
+                    more = os.read(key.fd, 1024)
+                except OSError as error:
+                    log.warning("nobody types on console %d: %s", key.fd, error)
+                    more = b""
+                if not more:
+                    # It is gone, or never was there; the others are listened to as long as it takes.
+                    selector.unregister(key.fileobj)
+                typed += more
                 line, end, _ = typed.partition(b"\n")
                 if end:
                     return line.decode(errors="replace").strip()

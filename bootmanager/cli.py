@@ -20,7 +20,7 @@ from host.blivet_storage import BlivetStorage
 from host.commands import Commands, format_option
 from host.console import Console
 from host.events import Events, LineFile, Sink
-from host.options import Options, load_options
+from host.options import KERNEL_COMMAND_LINE, BadOption, Options, load_options
 from host.ports import STATE_FOLDER, Host
 from host.report import ServerSink
 from host.run import Runner
@@ -28,13 +28,23 @@ from hwdetect.inventory import describe, detect
 from steps.base import Step
 from steps.verify_images import VerifyImages
 from steps.write_disk_image import WriteDiskImage
-from wire.errors import BootError, InternalError
+from wire.errors import BootError, ConfigurationError, InternalError
 from wire.structure import unstructure
 
 PROGRAM = "bootmanager"
 UNIT = "bootmanager.service"
 FAULT_PAUSE_SECONDS = 5.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# What the menu of the boot medium starts its kernel with, and no other system's does.
+MEDIUM_ARGUMENT = "boot=live"
+
+
+class NotBootMedium(ConfigurationError):
+    """Somebody asks a system that runs from a disk to go to a target state."""
+
+    code = "not-boot-medium"
+    title = "This system was not started from the boot medium"
+    hint = "Nothing was touched. Set the state at the server (bootserver node state NAME STATE) and reboot."
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,7 +53,9 @@ def main() -> None:
 
 
 def _drive(state: str) -> None:
-    """Run the whole life of this boot."""
+    """Run the whole life of this boot. Raises NotBootMedium."""
+    if MEDIUM_ARGUMENT not in KERNEL_COMMAND_LINE.read_text().split():
+        raise NotBootMedium(f"the kernel was not started with {MEDIUM_ARGUMENT}")
     STATE_FOLDER.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=STATE_FOLDER / "bootmanager.log", level=logging.INFO, format=LOG_FORMAT)
     console = Console.of_kernel()
@@ -57,7 +69,10 @@ def _drive(state: str) -> None:
     except BootError as error:
         cause = error
     if options.events:
-        events.add_sink(LineFile(Path(options.events)))
+        try:
+            events.add_sink(LineFile(Path(options.events)))
+        except OSError as error:
+            cause = cause or BadOption(f"events: {options.events}: {error.strerror}")
     host = Host(Runner(), BlivetStorage(), events, console, options)
     events.tell("program.started", state=options.state)
     program = Program(host, sink)

@@ -68,12 +68,15 @@ def _from_file(path: Path) -> dict[str, str]:
     try:
         parser.read(path)
         return dict(parser["bootmanager"]) if parser.has_section("bootmanager") else {}
-    except configparser.Error as error:
+    except (configparser.Error, UnicodeDecodeError) as error:
         raise BadOption(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def _from_kernel(text: str) -> dict[str, str]:
-    words = (word.partition("=") for word in shlex.split(text) if word.startswith(_PREFIX))
+    try:
+        words = [word.partition("=") for word in shlex.split(text) if word.startswith(_PREFIX)]
+    except ValueError as error:
+        raise BadOption(f"kernel arguments: {error}") from None
     return {name.removeprefix(_PREFIX): value for name, _, value in words}
 
 

@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from bootmanager import cli
 from bootmanager.engine import Engine
+from host.options import load_options
 from host.ports import Host
 
 
@@ -33,3 +34,31 @@ def test_there_is_nothing_to_plan_for_debug_mode():
     done = CliRunner().invoke(cli.main, ["plan", "dbg"])
     assert done.exit_code == 2
     assert "'new', 'inst', 'rins', 'boot'" in done.output
+
+
+def test_a_system_that_runs_from_a_disk_is_left_alone(tmp_path, monkeypatch):
+    """Debug mode would replace its authorized_keys, and take its consoles."""
+    arguments = tmp_path / "cmdline"
+    arguments.write_text("root=/dev/mapper/bmnode-root ro console=ttyS0\n")
+    monkeypatch.setattr(cli, "KERNEL_COMMAND_LINE", arguments)
+    monkeypatch.setattr(cli, "STATE_FOLDER", tmp_path / "run")
+    done = CliRunner().invoke(cli.main, ["dbg"])
+    assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+    assert "[not-boot-medium]" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_place_for_events_that_is_none_leads_to_debug_mode(tmp_path, monkeypatch):
+    arguments, causes = tmp_path / "cmdline", []
+    arguments.write_text("boot=live bm.events=/proc/nowhere/at/all\n")
+    monkeypatch.setattr(cli, "KERNEL_COMMAND_LINE", arguments)
+    monkeypatch.setattr(cli, "STATE_FOLDER", tmp_path)
+    monkeypatch.setattr(cli, "load_options", lambda command_line: load_options(kernel=arguments))
+    monkeypatch.setattr(cli, "BlivetStorage", lambda: None)
+    monkeypatch.setattr(cli.Program, "__init__", lambda program, host, sink: None)
+    monkeypatch.setattr(cli.Program, "fail", lambda program, cause: causes.append(cause))
+    monkeypatch.setattr(cli.Program, "run", lambda program: None)
+    CliRunner().invoke(cli.main, ["auto"], catch_exceptions=False)
+    (cause,) = causes
+    assert cause.code == "bad-option"
+    assert "/proc/nowhere/at/all" in cause.detail

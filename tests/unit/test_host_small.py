@@ -79,6 +79,7 @@ def test_the_later_place_wins(places):
         ("no section\n", "", "no section"),
         ("", "bm.stat=inst", "kernel arguments: there is no option 'stat'"),
         ("", "bm.chain=hope", "kernel arguments: chain is 'hope'"),
+        ("", "bm.state='inst", "kernel arguments: No closing quotation"),
     ],
 )
 def test_a_bad_option_is_named_with_its_place(places, file_text, kernel_text, says):

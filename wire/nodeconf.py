@@ -15,6 +15,7 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from wire.enrolment import BadToken, Token
 from wire.errors import ConfigurationError
@@ -124,6 +125,16 @@ def parse_any(text: str, source: str) -> NodeConfiguration | EnrolmentConfigurat
     return reader.configuration() if reader.has_identity else reader.enrolment()
 
 
+def _is_url(text: str) -> bool:
+    """Say whether it is http(s)://HOST or http(s)://HOST:PORT."""
+    try:
+        parts = urlsplit(text)
+        return bool(re.fullmatch(r"https?://[^\s/?#]+", text) and parts.hostname and parts.port != 0)
+    except ValueError:
+        # A port that is none, a bracket that is not closed.
+        return False
+
+
 def _values(text: str, source: str) -> dict[str, tuple[int, str]]:
     values: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -159,7 +170,7 @@ class _Reader:
             server=self._server(),
             network=self._network(),
             hostname=name.lower(),
-            proxy=self._text("PROXY_SERVER"),
+            proxy=self._proxy(),
             protocol=protocol,
             base_image=self._base_image() if protocol is not Protocol.SIGNED else None,
             authority=self._authority(),
@@ -175,7 +186,7 @@ class _Reader:
         if token is None and not self._server().startswith("https:"):
             raise self._wrong("BOOT_SERVER", "is not https, and without ENROL_TOKEN nothing else proves it")
         return EnrolmentConfiguration(
-            self._server(), self._network(), self._text("PROXY_SERVER"), self._authority(), token
+            self._server(), self._network(), self._proxy(), self._authority(), token
         )
 
     def _token(self) -> Token | None:
@@ -202,7 +213,8 @@ class _Reader:
 
     def _node_id(self) -> int:
         text = self._need("NODE_ID")
-        if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
+        # Ten digits at most: Python refuses to read thousands of them.
+        if not re.fullmatch(r"[0-9]{1,10}", text) or not 0 < int(text) < 2**31:
             raise self._wrong("NODE_ID", "is not a positive number")
         return int(text)
 
@@ -227,8 +239,15 @@ class _Reader:
 
     def _server(self) -> str:
         url = self._need("BOOT_SERVER").rstrip("/")
-        if not re.fullmatch(r"https?://[^\s/?#]+", url):
+        if not _is_url(url):
             raise self._wrong("BOOT_SERVER", "is not of the form https://host:port")
+        return url
+
+    def _proxy(self) -> str:
+        url = self._text("PROXY_SERVER")
+        # Without a scheme it is http, as in older files.
+        if url and not _is_url((url if "://" in url else f"http://{url}").rstrip("/")):
+            raise self._wrong("PROXY_SERVER", "is not of the form http://host:port")
         return url
 
     def _authority(self) -> str:

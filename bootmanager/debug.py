@@ -21,6 +21,7 @@ from host.refusals import CallsPaused, Refusals
 from host.server import ServerClient
 from wire.errors import BootError, CommandError
 from wire.messages import NodeDetails, TargetState
+from wire.nodeconf import NodeConfiguration
 
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
@@ -37,6 +38,7 @@ class DebugMode:
         self._person = threading.Event()
         self._shown = ("", "")
         self._where: tuple[str, ...] = ()
+        self._configuration: NodeConfiguration | None = None
 
     def listen(self) -> None:
         """Let `bootmanager retry` end a stay."""
@@ -47,6 +49,7 @@ class DebugMode:
         # What is known of before, without a server, is no reason to wait for the operator to change it.
         asked = ServerClient in self._engine.facts
         details = self._engine.facts.get(NodeDetails) if asked else None
+        self._configuration = self._engine.facts.get(NodeConfiguration)
         self._person.clear()
         self._show(cause, was)
         seconds = FIRST_SECONDS
@@ -70,6 +73,11 @@ class DebugMode:
         try:
             engine.execute(steps_for(State.AUTO))
         except CallsPaused:
+            inserted = engine.facts.get(NodeConfiguration)
+            if inserted != self._configuration:
+                # Another key medium: a person acted. Once for each, or a wrong one would be tried for ever.
+                self._configuration = inserted
+                self._forget_refusals()
             return None
         except BootError as error:
             self._engine.host.events.tell("debug.asked", code=error.code, detail=error.detail)
@@ -93,7 +101,7 @@ class DebugMode:
             )
         except CommandError as error:
             where.append(f"No ssh      : {error}")
-        where.append("Go on       : set a state at the server, or run `bootmanager retry` here")
+        where.append("Go on       : set a state at the server, or `bootmanager retry` by ssh")
         host.events.tell("debug.entered", was=str(was), code=cause.code if cause else "", hints=where)
         self._shown = (cause.code, cause.detail) if cause else ("", "")
         self._where = tuple(where)

@@ -10,6 +10,8 @@ from host.files import sync_folder
 from host.run import Runner
 from wire.trust import ROOT_FILE
 
+# As build/images.py names the medium.
+LABEL = b"BMBOOT"
 # The medium lays all of live/*.squashfs over one another, later names on top (docs/recipes.md).
 LAYER = "/live/30-deployment.squashfs"
 # Where steps/read_configuration.py looks for it.
@@ -22,6 +24,10 @@ def write_boot_medium(iso: Path, path: Path, root: bytes, run: Runner) -> None:
 
     Raises CannotWriteMedium, CommandFailed, CommandMissing.
     """
+    if not _is_boot_medium(iso):
+        raise CannotWriteMedium(
+            f"{iso} is no image of the boot medium", hint="Give the boot.iso of make images."
+        )
     if path.exists() and (not path.is_file() or path.samefile(iso)):
         raise CannotWriteMedium(f"{path} is not a regular file of its own")
     try:
@@ -36,6 +42,14 @@ def write_boot_medium(iso: Path, path: Path, root: bytes, run: Runner) -> None:
             sync_folder(path.absolute().parent)
     except OSError as error:
         raise CannotWriteMedium(f"{path}: {error.strerror}") from None
+
+
+def _is_boot_medium(iso: Path) -> bool:
+    """Read the primary volume descriptor (ECMA-119, 8.4): xorriso takes any file for an empty image."""
+    with iso.open("rb") as file:
+        file.seek(16 * 2048)
+        sector = file.read(72)
+    return sector[1:6] == b"CD001" and sector[40:72].rstrip() == LABEL
 
 
 def _tree(tree: Path, root: bytes) -> Path:

@@ -23,7 +23,7 @@ from bootserver.cli_keys import begin_signing, check_root_keys, keys, read_passp
 from bootserver.cli_state import open_state
 from bootserver.output import printable
 from bootserver.serve import Address, serve
-from bootserver.state import initialise
+from bootserver.state import check_free, initialise
 from bootserver.tls import covered, host_of
 from wire.errors import BootError, InternalError
 
@@ -118,6 +118,8 @@ def init(
     wanted = covered(list(filter(None, (host_of(server), *names))))
     root_folder = root_keys or chosen / "root-keys"
     passphrase = read_passphrase(passphrase_file)
+    # A folder that is a server's has root keys too, which is not what is wrong with it.
+    check_free(chosen)
     check_root_keys(root_folder, count, threshold)
     state = initialise(chosen, {"server": server.rstrip("/")} if server else {})
     begin_signing(state, root_folder, count, threshold, passphrase)

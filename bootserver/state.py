@@ -101,10 +101,15 @@ class State:
             return found.value if found else ""
 
 
-def initialise(folder: Path, settings: dict[str, str]) -> State:
-    """Make the folder's content. Raises AlreadyInitialised."""
+def check_free(folder: Path) -> None:
+    """Raise AlreadyInitialised where the folder is a server's."""
     if (folder / DATABASE).exists() or (folder / MASTER).exists():
         raise AlreadyInitialised(str(folder))
+
+
+def initialise(folder: Path, settings: dict[str, str]) -> State:
+    """Make the folder's content. Raises AlreadyInitialised."""
+    check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     (folder / BLOBS).mkdir(exist_ok=True)

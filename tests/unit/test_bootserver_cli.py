@@ -39,6 +39,20 @@ def test_init_by_argument_option_and_environment(tmp_path):
         assert json.loads(run("--state", tmp_path / name, "node", "list", "--format", "json").stdout) == []
 
 
+def test_a_folder_that_is_a_servers_is_named_as_that(server):
+    done = run("init", server.folder)
+    assert done.exit_code == 1
+    assert "[already-initialised]" in done.stderr
+
+
+def test_what_is_no_boot_medium_is_not_made_into_one(server, tmp_path):
+    other, made = tmp_path / "passwd", tmp_path / "ours.iso"
+    other.write_text("root:x:0:0\n")
+    said = server.cli("media", "boot", str(other), str(made), status=1)
+    assert f"{other} is no image of the boot medium" in said
+    assert not made.exists()
+
+
 def test_a_failure_is_told_in_two_lines_and_no_traceback(tmp_path):
     done = run("--state", tmp_path, "node", "list")
     assert done.exit_code == 1

@@ -26,7 +26,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 .PHONY: help
 help: ## this list
 	@echo "make demo    the main job, start to end, in a machine under QEMU"
-	@echo "make test    lint, types and every test"
+	@echo "make test    lint, types and every test but the slow ones (make test-all)"
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
 	@echo

@@ -16,7 +16,7 @@ _PHASES = {
         "set_clock", "check_in", "check_hardware", "choose_disks", "confirm_used", "confirm_new",
     ),
     "partition and format": ("partition", "format"),
-    "fetch, verify and unpack": ("unpack",),
+    "fetch, verify and unpack": ("verify_images", "neighbours", "unpack"),
     "configure, initramfs and GRUB": ("configure", "bootloader"),
     "mark, report, validate, hand over": (),
 }  # fmt: skip

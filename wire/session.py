@@ -79,8 +79,8 @@ def mac(key: bytes, *values: object) -> str:
 
 
 def same_mac(one: str, other: str) -> bool:
-    """Compare in constant time."""
-    return _compare.compare_digest(one.encode(), other.encode())
+    """Compare in constant time. Either may be any text that JSON can hold, half surrogate pairs as well."""
+    return _compare.compare_digest(*(text.encode(errors="surrogatepass") for text in (one, other)))
 
 
 @dataclass(frozen=True)

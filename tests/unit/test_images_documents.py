@@ -48,6 +48,15 @@ def test_another_nodes_document_is_none(cache, documents):
     assert documents.write("node", Document(1, {}))
 
 
+@pytest.mark.parametrize("value", ["", "\ud800", "\0", "ü" * 64, "0" * 64])
+def test_no_mac_is_more_than_a_wrong_one(documents, cache, value):
+    """JSON can write half of a surrogate pair, which has no UTF-8."""
+    documents.write("node", Document(1, {}))
+    file(cache).write_text(json.dumps({"generation": 2, "body": {}, "mac": value}))
+    assert documents.read("node") is None
+    assert documents.write("node", Document(1, {}))
+
+
 def test_the_generation_never_goes_back(documents):
     assert documents.write("node", Document(5, "new"))
     assert not documents.write("node", Document(4, "old"))

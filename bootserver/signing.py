@@ -238,11 +238,23 @@ class Signing(Repository):
         return list(self._session.scalars(select(SigningKey).where(SigningKey.role == role)))
 
     def _prepared(self, root: Root, role: str) -> Signer:
-        """Return a key of the role that root does not name yet."""
+        """Return a key of the role that no root has named.
+
+        One that a former root named was replaced; it is still there where the power failed in a rotation.
+        """
+        named = {*root.roles[role].keyids, *self._named(role)}
         for row in self._rows(role):
-            if row.keyid not in root.roles[role].keyids:
+            if row.keyid not in named:
                 return self._unsealed(row)
         raise NotSigning(f"no new key for {role}")
+
+    def _named(self, role: str) -> set[str]:
+        """Return the ids of all keys that any version of root has named for the role."""
+        known = [
+            Metadata[Root].from_bytes(path.read_bytes())
+            for path in versions(self._folder, Root.type).values()
+        ]
+        return {keyid for md in known for keyid in md.signed.roles[role].keyids}
 
     def _signer(self, role: str) -> Signer:
         keyids = self.root().roles[role].keyids

@@ -109,6 +109,37 @@ def test_a_key_that_was_prepared_and_then_forgotten_does_no_harm(server):
     root.signed.verify_delegate("timestamp", timestamp.signed_bytes, timestamp.signatures)
 
 
+def test_a_replaced_key_does_not_come_back_after_a_rotation_that_was_cut_off(server, monkeypatch):
+    """The power fails when root has named the new key, and the rotation is made again."""
+
+    def named():
+        return metadata_of_root(server).roles["timestamp"].keyids
+
+    first = named()
+    sign(server, lambda it: it.prepare("timestamp"))
+    present = keys(server, 1, 2)
+    with monkeypatch.context() as cut:
+        cut.setattr(Signing, "sign_again", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            sign(server, lambda it: it.rotate("timestamp"), root_keys=present)
+    second = named()
+    sign(server, lambda it: it.prepare("timestamp"))
+    sign(server, lambda it: it.rotate("timestamp"), root_keys=keys(server, 1, 2))
+    third = named()
+    assert len({*first, *second, *third}) == 3
+    with server.state.database.read() as session:
+        query = signing.select(signing.SigningKey.keyid).where(signing.SigningKey.role == "timestamp")
+        assert list(session.scalars(query)) == third
+
+
+def metadata_of_root(server):
+    return Metadata.from_bytes(metadata.trusted_root(server.state.metadata)).signed
+
+
+def power_cut(*words):
+    raise KeyboardInterrupt
+
+
 def test_a_server_without_roles_says_so(tmp_path):
     state = initialise(tmp_path / "bare", {})
     with pytest.raises(NotSigning), state.database.write() as session:

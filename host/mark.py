@@ -30,13 +30,17 @@ class NotInstalled(VerificationError):
 
 @dataclass(frozen=True)
 class Mark:
-    """What was installed, in which run, for which node, by which generation of its configuration."""
+    """What was installed, in which run, for which node, by which generation of its configuration.
+
+    `newest` is the newest time authenticated then, in Unix seconds.
+    """
 
     run_id: str
     node_id: int
     images: tuple[ImageRef, ...]
     kernel_arguments: str
     generation: int = 0
+    newest: int = 0
 
 
 def read_mark(run: Runner) -> Mark:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -56,9 +56,13 @@ _ALWAYS = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True)
 class SignedImages:
-    """The images that may be unpacked, by name."""
+    """The images that may be unpacked, by name.
+
+    `newest` is the newest time authenticated when they were verified, in Unix seconds; 0 where none is known.
+    """
 
     images: Mapping[str, SignedImage]
+    newest: int = 0
 
     def named(self, name: str) -> SignedImage:
         """Return the image of that name. Raises ImageNotSigned."""
@@ -114,16 +118,21 @@ class ImageTrust:
                 self._keep(_Kept(int(now), kept.verified, known))
             raise
         self._keep(_Kept(int(now), int(now), found.files))
-        return found.signed
+        return replace(found.signed, newest=int(now))
 
-    def recall(self) -> SignedImages:
+    def recall(self, *, at_least: int = 0) -> SignedImages:
         """Return what was signed when the server was last seen, as long as the deployment allows that.
+
+        `at_least` is a newest authenticated time that is known from elsewhere than the dongle: metadata that
+        somebody kept from before and put back are none.
 
         Raises OfflineTooLong, NothingKnownOffline, a VerificationError of this module.
         """
         kept = self._kept()
         if kept is None:
             raise NothingKnownOffline("no metadata on a dongle that were verified before")
+        if kept.newest < at_least:
+            raise NothingKnownOffline("the dongle's metadata are older than the installation on the disk")
         at = datetime.fromtimestamp(kept.verified, UTC)
         found = self._verify(_FromDongle(kept.files), at, {})
         age = kept.newest - kept.verified
@@ -131,7 +140,7 @@ class ImageTrust:
             raise OfflineTooLong(
                 f"they are {age / 86400:.1f} days old, {found.offline_seconds / 86400:.1f} allowed"
             )
-        return found.signed
+        return replace(found.signed, newest=kept.newest)
 
     def _genuine(self, files: Mapping[str, bytes]) -> bool:
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from host.mark import Mark, NotInstalled, read_mark, write_mark
 from host.target import target
-from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
+from images.trust import SignedImages
+from steps.base import Change, Context, Effect, Facts, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails
 
 
@@ -18,20 +21,23 @@ class MarkComplete(Step):
     gives = (Mark,)
 
     def observe(self, context: Context) -> Observation:
-        wanted = _mark(context.facts[NodeDetails])
+        wanted = _mark(context.facts)
         try:
             found = read_mark(context.host.run)
         except NotInstalled:
             found = None
-        if found == wanted:
+        # A later time says nothing new of an installation that is complete.
+        if found is not None and replace(found, newest=wanted.newest) == wanted:
             return holds(wanted)
         return lacks(Change(Keeps.CREATE, "root volume", f"mark of run {wanted.run_id}"))
 
     def run(self, context: Context) -> None:
         with target(context.host.run) as root:
-            write_mark(root, _mark(context.facts[NodeDetails]))
+            write_mark(root, _mark(context.facts))
 
 
-def _mark(details: NodeDetails) -> Mark:
+def _mark(facts: Facts) -> Mark:
+    details, signed = facts[NodeDetails], facts.get(SignedImages)
     images = (details.base_image, *details.images)
-    return Mark(details.run_id, details.node_id, images, details.kernel_arguments, details.generation)
+    newest = signed.newest if signed is not None else 0
+    return Mark(details.run_id, details.node_id, images, details.kernel_arguments, details.generation, newest)

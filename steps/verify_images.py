@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from host.http import http_of
+from host.mark import NotInstalled, read_mark
 from host.server import ServerClient
 from images.cache import Cache
 from images.manifest import SignedImage
 from images.trust import ImageTrust, SignedImages
 from steps.base import Context, Effect, Observation, Step, holds
+from wire.errors import CommandError
 from wire.messages import ImageRef, NodeDetails
 from wire.nodeconf import NodeConfiguration
 from wire.trust import TrustedRoot
@@ -38,12 +40,21 @@ class VerifyImages(Step):
         trust = ImageTrust(context.facts[TrustedRoot], context.facts[Cache], configuration.key)
         client = context.facts.get(ServerClient)
         if client is None:
-            signed = trust.recall()
+            signed = trust.recall(at_least=_installed_at(context, configuration.node_id))
             return holds(signed, _as_signed(details, signed))
         http = http_of(configuration)
         signed = trust.refresh(http, client.server_now())
         signed.vouch(details.base_image)
         return holds(signed, details)
+
+
+def _installed_at(context: Context, node_id: int) -> int:
+    """Return the newest authenticated time that the disk knows of, and so nobody with the dongle in hand."""
+    try:
+        mark = read_mark(context.host.run)
+    except (NotInstalled, CommandError):
+        return 0
+    return mark.newest if mark.node_id == node_id else 0
 
 
 def _as_signed(details: NodeDetails, signed: SignedImages) -> NodeDetails:

@@ -8,6 +8,7 @@ from bootmanager.debug import DebugMode
 from bootmanager.engine import Engine
 from bootmanager.machine import State
 from bootmanager.plan import PLANS
+from bootserver.periods import DAY
 from host.console import Console
 from host.events import Events
 from host.options import Options
@@ -16,9 +17,10 @@ from host.server import ServerClient
 from images.cache import Cache
 from images.manifest import SignedImage
 from images.trust import SignedImages
-from images.trust_errors import ImageNotSigned, NoTrustedRoot, OfflineTooLong
+from images.trust_errors import ImageNotSigned, NothingKnownOffline, NoTrustedRoot, OfflineTooLong
 from steps import refresh_images, verify_images
 from steps.base import Context, Facts
+from steps.mark import _mark
 from steps.refresh_images import RefreshImages
 from steps.report import Report
 from steps.verify_images import VerifyImages
@@ -85,6 +87,29 @@ def test_without_the_server_the_dongle_says_what_the_images_are(machine):
     details = verified(machine.context(older, server=False))[NodeDetails]
     assert details.base_image == machine.base
     assert details.images == (machine.sliver,)
+
+
+def test_without_the_server_a_dongle_of_before_the_installation_is_none(machine, monkeypatch):
+    """Somebody kept the dongle's metadata, and puts them back beside the newest configuration."""
+    verified(machine.context())
+    kept = machine.document().read_bytes()
+    later = NOW + 60 * DAY
+    machine.sign_again(later)
+    newer = machine.publish("base", b"2", later)
+    facts = verified(machine.context(newer, at=later))
+    mark = _mark(facts)
+    machine.document().write_bytes(kept)
+    # Without a disk that knows better they pass: docs/images.md says so.
+    assert verified(machine.context(newer, server=False))[NodeDetails].base_image == machine.base
+    monkeypatch.setattr(verify_images, "read_mark", lambda run: mark)
+    with pytest.raises(NothingKnownOffline):
+        verified(machine.context(newer, server=False))
+    # What it had at the installation is what it is installed from again.
+    verified(machine.context(newer, at=later))
+    assert verified(machine.context(newer, server=False))[NodeDetails].base_image == newer
+    monkeypatch.setattr(verify_images, "read_mark", lambda run: replace(mark, node_id=2))
+    machine.document().write_bytes(kept)
+    assert verified(machine.context(newer, server=False))
 
 
 def test_without_the_server_for_too_long(machine):

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bootserver import catalogue
-from bootserver.bounded import read_bounded
+from bootserver.bounded import Bodies
 from bootserver.calls import Calls
 from bootserver.changes import Changes
 from bootserver.classic_http import ClassicHttp
@@ -52,11 +52,12 @@ class _NodeRoutes:
         self._blobs = state.blobs
         self._metadata = state.metadata
         self._calls = calls
+        self._bodies = Bodies()
         self._room = asyncio.Semaphore(CALLS_AT_A_TIME)
 
     async def call(self, request: Request) -> Response:
         """POST /PLCAPI/: one XML-RPC call."""
-        body = await read_bounded(request, xmlrpc.MAXIMUM_BYTES)
+        body = await self._bodies.read(request, xmlrpc.MAXIMUM_BYTES)
         peer = request.client.host if request.client else ""
         async with self._room:
             answer = await run_in_threadpool(self._calls.answer, body, peer)

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from bootserver import app, calls, methods, sessions
+from bootserver import app, bounded, calls, methods, sessions
 from bootserver.bounded import read_bounded
 from bootserver.calls import REFUSAL
 from host.server import AuthenticationRefused, CallRefused
@@ -255,6 +255,43 @@ def test_a_body_over_the_limit_is_refused_while_it_comes():
     with pytest.raises(HTTPException, match="413"):
         asyncio.run(read_bounded(request, 4 * 2**20))
     assert len(pieces) == 5
+
+
+def test_a_body_that_does_not_come_is_given_up(monkeypatch):
+    async def receive():
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(bounded, "BODY_SECONDS", 0.01)
+    request = Request({"type": "http", "headers": [(b"content-length", b"5")]}, receive)
+    with pytest.raises(HTTPException, match="408"):
+        asyncio.run(bounded.Bodies().read(request, 4 * 2**20))
+
+
+def test_few_large_bodies_come_at_a_time_and_small_ones_pass_them():
+    """Anybody may begin one on each of a thousand connections, and let it be."""
+    coming, more = [], []
+
+    def body(length):
+        async def receive():
+            coming.append(length)
+            await more[0].wait()
+            return {"type": "http.request", "body": b"x" * int(length or 5), "more_body": False}
+
+        headers = [(b"content-length", length)] if length else []
+        return Request({"type": "http", "headers": headers}, receive)
+
+    async def flood():
+        more.append(asyncio.Event())
+        bodies = bounded.Bodies()
+        large = [bodies.read(body(length), 4 * 2**20) for length in [b"4000000", b""] * 20]
+        waiting = asyncio.gather(*large, *(bodies.read(body(b"5"), 4 * 2**20) for _ in range(50)))
+        while coming.count(b"5") < 50:
+            await asyncio.sleep(0)
+        assert len(coming) == 50 + bounded.LARGE_AT_A_TIME
+        more[0].set()
+        assert len(await waiting) == 90
+
+    asyncio.run(flood())
 
 
 def test_few_bodies_are_read_at_a_time(server, monkeypatch):

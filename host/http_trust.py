@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 
+from wire.errors import quoted
+
 # X509_V_FLAG_NO_CHECK_TIME of OpenSSL (x509_vfy.h, since 1.1.0), for which Python has no name.
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 
@@ -31,7 +33,8 @@ def refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | 
 def reason(error: BaseException) -> str:
     """Return the innermost cause: "Connection refused" rather than urllib3's whole story."""
     *_, last = causes(error)
-    return str(last) or type(last).__name__
+    # It may quote what the other end sent in place of an answer.
+    return quoted(last) or type(last).__name__
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

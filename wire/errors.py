@@ -7,7 +7,19 @@ Leaves stand next to the code that raises them and register themselves by their 
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+# Of what somebody said whom nobody vouches for, more is not repeated.
+MOST_QUOTED = 300
+# Ends of lines, what steers a terminal, and what turns the direction of writing.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def quoted(text: object) -> str:
+    """Return what a peer said as a short line for logs and consoles, without what could steer a terminal."""
+    found = str(text)
+    return _STEERING.sub("?", found[:MOST_QUOTED]) + ("..." if len(found) > MOST_QUOTED else "")
 
 
 class BootError(Exception):

@@ -21,6 +21,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
 from wire.canonical import MAXIMUM_DEPTH
+from wire.errors import quoted
 from wire.structure import MalformedMessage
 
 __all__ = ["Fault", "dump_call", "dump_fault", "dump_reply", "load_call", "load_reply"]
@@ -128,7 +129,11 @@ def load_call(body: bytes) -> tuple[str, list[Any]]:
 
 def load_reply(body: bytes) -> Any:
     """Return the result. Raises Fault where the peer answered with one, MalformedMessage."""
-    params, _ = _load(body)
+    try:
+        params, _ = _load(body)
+    except Fault as fault:
+        # Nothing proves who said it, and people read it.
+        raise Fault(fault.faultCode, quoted(fault.faultString)) from None
     if len(params) != 1:
         raise MalformedMessage(f"XML-RPC: a reply with {len(params)} values, one wanted")
     return params[0]
@@ -162,4 +167,4 @@ def _load(body: bytes) -> tuple[tuple[Any, ...], str | None]:
     except Fault:
         raise
     except (ExpatError, DefusedXmlException, Error, ValueError, TypeError, IndexError, KeyError) as error:
-        raise MalformedMessage(f"XML-RPC: {type(error).__name__}: {error}") from None
+        raise MalformedMessage(f"XML-RPC: {type(error).__name__}: {quoted(error)}") from None

@@ -7,6 +7,7 @@ import pytest
 
 from host.events import Events, LineFile
 from host.files import write_atomic
+from host.http_trust import reason
 from host.journal import Journal
 from host.options import BadOption, Options, load_options
 from host.refusals import ALLOWED, PAUSE_SECONDS, CallsPaused, Refusals
@@ -170,3 +171,9 @@ def test_an_accepted_call_or_a_person_clears_them(boot):
 def test_an_event_cannot_hide_a_field_that_every_event_has():
     with pytest.raises(ValueError, match="boot is a field"):
         Events("x").tell("media.found", boot=["/dev/sda"])
+
+
+def test_what_came_in_place_of_an_answer_steers_no_terminal():
+    said = reason(ConnectionError("\x1b]0;done\x07\x9b2J\n" + "x" * 60_000))
+    assert said.startswith("?]0;done??2J?x")
+    assert len(said) < 400

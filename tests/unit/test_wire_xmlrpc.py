@@ -47,6 +47,21 @@ def test_malformed_calls_are_refused(body):
         xmlrpc.load_call(body)
 
 
+def test_a_faults_text_is_one_short_line():
+    """Anybody on the path can send one, and it is shown on consoles."""
+    with pytest.raises(xmlrpc.Fault) as caught:
+        xmlrpc.load_reply(xmlrpc.dump_fault(103, "a\nb\r\u009b31mc" + "x" * 3_000_000))
+    assert caught.value.faultCode == 103
+    assert caught.value.faultString.startswith("a?b??31mcx")
+    assert len(caught.value.faultString) < 400
+
+
+def test_what_is_malformed_is_not_repeated_at_length():
+    with pytest.raises(MalformedMessage) as caught:
+        xmlrpc.load_reply(b"<!DOCTYPE " + b"x" * 1_000_000 + b" SYSTEM 'y'><a/>")
+    assert len(caught.value.detail) < 400
+
+
 def test_control_characters_are_refused_at_the_writer():
     with pytest.raises(MalformedMessage, match="control character"):
         xmlrpc.dump_call("M", ["\x01"])

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
@@ -24,7 +26,7 @@ from bootserver.state import State
 from bootserver.tables import Node
 from wire.changes import CHANGED, UNCHANGED, WAIT_SECONDS, ChangesKey
 from wire.errors import BootError
-from wire.session import NodeKey, same_mac
+from wire.session import KEY_BYTES, NodeKey, same_mac
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,16 @@ LOOK_SECONDS = 1.0
 # A node whose connections break leaves some behind; of too many the oldest is answered.
 REQUESTS_PER_NODE = 4
 _MAXIMUM = 2**31 - 1
+_NUMBER = re.compile("[0-9]{1,10}")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A node's key and latest generation; of one that is not `there`, those of nobody."""
+
+    key: ChangesKey
+    generation: int
+    there: bool
 
 
 class Changes:
@@ -42,6 +54,8 @@ class Changes:
         self._ending = ending
         self._waiting: dict[int, list[asyncio.Future[bool]]] = {}
         self._keys: dict[int, ChangesKey] = {}
+        # For nodes that are not there: the same work for them.
+        self._decoy = state.master.seal(bytes(KEY_BYTES), nodes.purpose(0))
         self._latest: dict[int, int] = {}
         self._looking: asyncio.Task[None] | None = None
         # Whether what is read of the database from now on is followed by looks.
@@ -50,7 +64,11 @@ class Changes:
     async def changes(self, request: Request) -> Response:
         """GET /changes/NODE/GENERATION/VALUE: answers at a later generation, or at last."""
         given = request.path_params
-        found = await self.wait(given["node_id"], given["generation"], given["value"])
+        numbers = given["node_id"], given["generation"]
+        # Python takes other digits than these too, and raises an error for thousands of them.
+        if not all(map(_NUMBER.fullmatch, numbers)):
+            raise HTTPException(403)
+        found = await self.wait(int(numbers[0]), int(numbers[1]), given["value"])
         # A proxy must not answer for the server.
         return Response(CHANGED if found else UNCHANGED, headers={"Cache-Control": "no-store"})
 
@@ -94,20 +112,20 @@ class Changes:
         known = self._keys.get(node_id)
         if known is None or not same_mac(value, known.value(generation)):
             found = await run_in_threadpool(self._read, node_id)
-            if found is None or not same_mac(value, found[0].value(generation)):
+            if not same_mac(value, found.key.value(generation)) or not found.there:
                 raise HTTPException(403)
-            self._keys[node_id] = found[0]
+            self._keys[node_id] = found.key
             # A look may have been faster than this reading.
-            self._latest[node_id] = max(found[1], self._latest.get(node_id, 0))
+            self._latest[node_id] = max(found.generation, self._latest.get(node_id, 0))
         return self._latest[node_id]
 
-    def _read(self, node_id: int) -> tuple[ChangesKey, int] | None:
+    def _read(self, node_id: int) -> _Found:
         with self._state.database.read() as session:
             row = session.execute(select(Node.sealed_key, Node.generation).where(Node.id == node_id)).first()
-        if row is None:
-            return None
-        key = NodeKey(self._state.master.unseal(row.sealed_key, nodes.purpose(node_id)))
-        return ChangesKey.derive(key, node_id), row.generation
+        sealed, generation = row if row is not None else (self._decoy, 0)
+        purpose = nodes.purpose(node_id if row is not None else 0)
+        key = NodeKey(self._state.master.unseal(sealed, purpose))
+        return _Found(ChangesKey.derive(key, node_id), generation, row is not None)
 
     async def _look(self) -> None:
         """Answer those whose node has another generation, until nobody waits."""
@@ -119,6 +137,8 @@ class Changes:
                     self._following.set()
                 for node_id, generation in await run_in_threadpool(self._since, seen):
                     seen = max(seen, generation)
+                    # What changed may be the key.
+                    self._keys.pop(node_id, None)
                     self._latest[node_id] = generation
                     _answer(self._waiting.get(node_id, []), changed=True)
             except BootError as error:

@@ -143,6 +143,8 @@ def rotate_key(session: Session, master: MasterKey, node: Node) -> None:
     node.shared_key, node.shared_key_at = "", 0.0
     # Whoever fetched the old key with the key pair of an enrolment does not fetch this one.
     session.execute(delete(Waiting).where(Waiting.node_id == node.id))
+    # Who waits with the old key is let go, and it is forgotten.
+    changed(node)
     tell(session, node, "key.rotated")
 
 

@@ -14,7 +14,7 @@ from wire.session import NodeKey, mac
 # Proxies end what is silent for a minute.
 WAIT_SECONDS = 50.0
 CHANGED, UNCHANGED = b"changed\n", b"unchanged\n"
-ROUTE = "/changes/{node_id:int}/{generation:int}/{value}"
+ROUTE = "/changes/{node_id}/{generation}/{value}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from bootserver.ending import Ending
 from bootserver.tables import Slice
 from tests.unit.bootserver_deployment import Deployment
 from wire.changes import ChangesKey
+from wire.sealing import MasterKey
 
 
 @pytest.fixture
@@ -135,18 +136,42 @@ def test_who_does_not_know_the_key_is_refused(server):
     run(server, scene)
 
 
-def test_a_new_key_counts_also_while_others_wait_with_the_old_one(server):
+def test_who_has_an_old_key_is_let_go_and_refused_also_while_others_wait(server):
+    server.add("node2")
+
     async def scene(changes):
+        other = asyncio.create_task(waits(server, name="node2")(changes))
         old = waits(server)
         waiting = asyncio.create_task(old(changes))
-        await settled(changes, 1)
+        await settled(changes, 2)
         await in_thread(server.cli, "node", "rotate-key", "node1")
+        # Its call, which comes next, is refused.
+        assert await waiting
+        with pytest.raises(HTTPException):
+            await asyncio.wait_for(old(changes), 5)
         new = asyncio.create_task(waits(server)(changes))
         await settled(changes, 2)
         await in_thread(add_node, server)
-        assert await asyncio.gather(waiting, new) == [True, True]
+        assert await new
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
 
     run(server, scene)
+
+
+def test_a_node_that_is_not_there_costs_the_same_work(server, monkeypatch):
+    worked, unseal = [], MasterKey.unseal
+    monkeypatch.setattr(MasterKey, "unseal", lambda *words: worked.append(1) or unseal(*words))
+    for node_id in (server.node().id, 999):
+        assert server.web.get(f"/changes/{node_id}/1/{'0' * 64}").status_code == 403
+        assert worked.pop()
+        assert not worked
+
+
+@pytest.mark.parametrize("number", ["-1", "x", "\u0661", "9" * 11, "9" * 5000])
+def test_what_is_no_number_is_refused(server, number):
+    for path in (f"/changes/{number}/1/x", f"/changes/1/{number}/x"):
+        assert server.web.get(path).status_code == 403
 
 
 def test_of_too_many_the_oldest_is_answered(server):
@@ -170,7 +195,7 @@ def test_a_look_that_is_faster_than_a_reading_is_not_forgotten(server, monkeypat
         found = read(self, node_id)
         if node_id == first:
             add_node(server)
-            while self._latest.get(first, 0) <= found[1]:
+            while self._latest.get(first, 0) <= found.generation:
                 time.sleep(0.001)
         return found
 

@@ -145,6 +145,9 @@ def rotate_key(session: Session, master: MasterKey, node: Node) -> None:
     session.execute(delete(Waiting).where(Waiting.node_id == node.id))
     # Who waits with the old key is let go, and it is forgotten.
     changed(node)
+    if node.classic is not None and node.classic.sealed_key:
+        # Its key from another deployment is as old, and only the operator can bring the next one.
+        node.classic = None
     tell(session, node, "key.rotated")
 
 

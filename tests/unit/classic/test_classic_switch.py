@@ -59,6 +59,16 @@ def test_a_key_from_another_deployment(server, tmp_path):
             assert OTHER_KEY.encode() not in path.read_bytes(), path
 
 
+def test_a_rotation_leaves_no_key_from_another_deployment(server, tmp_path):
+    (tmp_path / "key").write_text(OTHER_KEY)
+    server.cli("node", "classic", "node1", "--on", "--key-file", tmp_path / "key")
+    node = manager(server, key=OTHER_KEY)
+    node.session = node.hmac("GetSession")
+    server.cli("node", "rotate-key", "node1")
+    assert fault_of(node.hmac, "AuthCheck") == REFUSED
+    assert fault_of(node.in_session, "AuthCheck") == REFUSED
+
+
 def test_a_node_keeps_the_number_that_it_has_elsewhere(server, tmp_path):
     (tmp_path / "key").write_text(OTHER_KEY)
     server.cli("node", "classic", "node1", "--on", "--id", 4711, "--key-file", tmp_path / "key")

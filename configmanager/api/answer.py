@@ -18,6 +18,8 @@ from wire.xmlrpc import Fault, dump_fault, dump_reply, load_call
 
 log = logging.getLogger(__name__)
 
+# A body takes up to 72 MiB while it is read into values; every slice may send one.
+READ_AT_A_TIME = 2
 # Calls that change something, of one caller but the operator.
 MOST_ACTS = 10
 ACTS_SECONDS = 60.0
@@ -29,12 +31,14 @@ class Answers:
     def __init__(self, node: NodeSide) -> None:
         self._node = node
         self._lock = threading.Lock()
+        self._reading = threading.Semaphore(READ_AT_A_TIME)
         self._acts: dict[Caller, deque[float]] = {}
 
     def answer(self, caller: Caller, body: bytes) -> bytes:
         """Return the body of the reply or of a fault."""
         try:
-            method, arguments = load_call(body)
+            with self._reading:
+                method, arguments = load_call(body)
             return dump_reply(self.call(caller, method, arguments))
         except Fault as fault:
             return dump_fault(int(fault.faultCode), fault.faultString)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +101,26 @@ def test_the_kernels_word_says_who_calls():
         -1: ANYONE,
     }
     assert {user: caller_of(user, slots, delegates) for user in known} == known
+
+
+def test_few_bodies_are_read_at_a_time(node, monkeypatch):
+    """One of 3 MiB takes 72 MiB meanwhile, and there are 32 connections."""
+    lock, busy, most, load = threading.Lock(), [0], [0], module.load_call
+
+    def slow(body):
+        with lock:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+        time.sleep(0.01)
+        with lock:
+            busy[0] -= 1
+        return load(body)
+
+    monkeypatch.setattr(module, "load_call", slow)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: node.answers.answer(MY, dump_call("Help", [])), range(16)))
+    assert len(answers) == 16
+    assert most[0] == module.READ_AT_A_TIME
 
 
 def test_a_sliver_that_is_not_there_looks_like_somebody_elses(node):

@@ -89,7 +89,7 @@ def diff(old: str, new: str, form: str) -> None:
         if ImageKind.DISK in (before.kind, after.kind):
             raise NotComparable(f"{old} is a {before.kind}, {new} a {after.kind}")
         found = compare(*(entries_of(each, state.blobs.get) for each in (before, after)))
-        transfer = bytes_to_fetch(before, after, _update(state, before, after))
+        transfer = bytes_to_fetch(before, after, _update(state, before, after), state.blobs.get)
     if form == "json":
         print_json({**vars(found), "bytes": transfer})
         return

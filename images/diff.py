@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from images import index
+from images import index, zstd_frame
+from images.contents import Contents
 from images.entries import Entry, Kind
 from images.manifest import Manifest
+from images.plan import Plan, do_without
+from images.update import contents_in, contents_of
 
 # Returns a blob's verified content.
 Read = Callable[[str], bytes]
@@ -49,14 +52,36 @@ def compare(old: dict[str, Entry], new: dict[str, Entry]) -> Difference:
     )
 
 
-def bytes_to_fetch(old: Manifest, new: Manifest, update: Manifest | None) -> int:
-    """Return what a node that has all of `old` fetches for `new`, the manifests included."""
+def bytes_to_fetch(old: Manifest, new: Manifest, update: Manifest | None, read: Read) -> int:
+    """Return what a node that has all of `old` fetches for `new`, the manifests included.
+
+    As it plans: an update has neither large files nor such with holes. Raises as entries_of().
+    """
     there = set(old.blobs)
-    pieces = {piece.blob for piece in new.pieces} - there
-    packs = sum(pack.blob.size for pack in set(new.packs) if pack.blob not in there)
-    if update is not None:
-        packs = min(packs, update.size + len(update.to_bytes()))
-    return len(new.to_bytes()) + sum(blob.size for blob in pieces) + packs
+    missing = {pack for pack in new.packs if pack.blob not in there}
+    plan = Plan(new, tuple(read(piece.blob.sha256) for piece in new.pieces))
+    fetched = {piece.blob for piece in new.pieces}
+    size = len(new.to_bytes())
+    if missing:
+        contents = Contents()
+        for piece in old.pieces:
+            found = index.read(read(piece.blob.sha256), piece)
+            for pack, segments in zip(piece.packs, found.packs, strict=True):
+                contents.add(pack, contents_in(segments))
+        if update is not None:
+            size += len(update.to_bytes())
+            if update.size < sum(pack.blob.size for pack in missing):
+                fetched |= {piece.blob for piece in update.pieces}
+                _add_update(contents, update, read)
+        do_without(plan, missing, contents)
+    return size + sum(blob.size for blob in fetched.union(plan.blobs) - there)
+
+
+def _add_update(contents: Contents, update: Manifest, read: Read) -> None:
+    for piece in update.pieces:
+        raw = zstd_frame.unpack(read(piece.blob.sha256), piece.index_bytes)
+        for pack, found in zip(piece.packs, contents_of(raw, piece), strict=True):
+            contents.add(pack, found)
 
 
 def _content(entry: Entry) -> tuple[Kind, str, str, int]:

@@ -98,15 +98,19 @@ def make_plan(
     plan = Plan(manifest, tuple(supply.ahead(piece.blob for piece in manifest.pieces)))
     missing = {pack for pack in manifest.packs if not cache.has(pack.blob)}
     contents = _contents(missing, supply, cache, relatives, tree) if missing else Contents()
-    if contents.is_empty and tree is None:
-        return plan
+    if not contents.is_empty or tree is not None:
+        do_without(plan, missing, contents, tree)
+    return plan
+
+
+def do_without(plan: Plan, missing: Set[Pack], contents: Contents, tree: OldTree | None = None) -> None:
+    """Plan to fetch none of the `missing` packs that can be done without. Raises MalformedManifest."""
     number = 0
-    for piece, raw in zip(manifest.pieces, plan.index, strict=True):
+    for piece, raw in zip(plan.manifest.pieces, plan.index, strict=True):
         for pack, segments in zip(piece.packs, index.read(raw, piece).packs, strict=True):
             if pack in missing and _take(plan, pack, segments, contents, tree):
                 plan.without.add(number)
             number += 1
-    return plan
 
 
 def _take(

@@ -141,7 +141,7 @@ def _updating(prepared: Prepared) -> list[Result]:
         _add(packages, tree)
         new = make_image("base", FolderSource(tree), prepared.store)
         update = make_update(prepared.manifest, new, prepared.store)
-        ours = bytes_to_fetch(prepared.manifest, new, update)
+        ours = bytes_to_fetch(prepared.manifest, new, update, prepared.store.get)
         theirs = _rsync(prepared.tree, tree) if packages is _TEN else new.size
         results.append(Result(f"update_{name}_bytes", ours / theirs, goal, {"ours": ours, "theirs": theirs}))
     return results

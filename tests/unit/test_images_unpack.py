@@ -11,6 +11,7 @@ from host.http import NotAtServer
 from images import contents, index, make, plan, update, zstd_frame
 from images.cache import Cache
 from images.contents import Content, Contents
+from images.diff import bytes_to_fetch
 from images.index import Segment
 from images.make import make_image
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, SignedImage
@@ -227,3 +228,19 @@ def test_an_update_cannot_fill_the_memory(monkeypatch):
     pack = Pack(Blob("a" * 64, 1), 3)
     found.add(pack, [Content(entry.sha256, 1) for entry in wanted])
     assert [found.find(entry) is not None for entry in wanted] == [True, True, False]
+
+
+@pytest.mark.parametrize("has_update", [True, False])
+@pytest.mark.parametrize("has_large", [True, False])
+def test_what_is_fetched_is_what_the_operator_is_told(two, monkeypatch, has_large, has_update):
+    if has_large:
+        # No update brings a file that fills packs of its own.
+        monkeypatch.setattr(make, "MOST_PACK_BYTES", 20_000)
+        two.tree.add("large", random.Random(1).randbytes(50_000), **MINE)
+        two.new = make_image("base", two.tree, two.store)
+        two.update = make_update(two.old, two.new, two.store)
+    told = bytes_to_fetch(two.old, two.new, two.update if has_update else None, two.store.get)
+    leads = Relative(two.old.digest, two.update.digest if has_update else "0" * 64)
+    _, first = load_manifest(SignedImage("base", two.new.digest, None), two.shop, two.cache)
+    moved = unpack(two.new, two.target, two.shop, two.cache, relatives=[leads])
+    assert told == first.network_bytes + moved.network_bytes

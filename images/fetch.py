@@ -34,6 +34,7 @@ from images.manifest import (
 from images.neighbours import Neighbours
 from images.source import CorruptImage, Source
 from images.spread import Got, Item, Task, spread
+from images.update import MAXIMUM_UPDATE_BYTES
 from images.wish import Wish
 
 # Enough to fill 100 Mbit/s at 50 ms and to get along with lost packets; few enough for a small server.
@@ -132,7 +133,10 @@ class Supply:
 
     def update(self, digest: str) -> Manifest:
         """Return an update's manifest, which nobody signed. Raises as manifest() does."""
-        manifest = parse(self._get(digest, None, self._halt).data)
+        raw = self._get(digest, None, self._halt, MAXIMUM_UPDATE_BYTES).data
+        if len(raw) > MAXIMUM_UPDATE_BYTES:
+            raise MalformedManifest(f"the update {digest} has {len(raw)} bytes")
+        manifest = parse(raw)
         if manifest.kind is not ImageKind.UPDATE:
             raise MalformedManifest(f"{digest} is no update but a {manifest.kind}")
         return manifest
@@ -225,12 +229,12 @@ class Supply:
         self._count(Transfer(cache_bytes=blob.size))
         return Got(blob, b"")
 
-    def _get(self, digest: str, size: int | None, halt: Halt) -> Got:
+    def _get(self, digest: str, size: int | None, halt: Halt, most: int = MAXIMUM_BLOB_BYTES) -> Got:
         data = self._cache.get(digest, size)
         if data is not None:
             self._count(Transfer(cache_bytes=len(data)))
             return Got(Blob(digest, len(data)), data)
-        limit = MAXIMUM_BLOB_BYTES if size is None else size
+        limit = most if size is None else size
         data = self._near.take(digest, limit, halt) if self._near is not None else None
         moved = Transfer(neighbour_bytes=len(data)) if data is not None else None
         if data is None:

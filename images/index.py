@@ -22,7 +22,7 @@ from typing import Any
 
 from images import zstd_frame
 from images.entries import Entry, Kind
-from images.manifest import MAXIMUM_IMAGE_BYTES, MalformedManifest, Piece, is_digest
+from images.manifest import MAXIMUM_IMAGE_BYTES, MalformedManifest, Piece, check_values, is_digest
 
 # Linux's own bounds (limits.h, xattr.h).
 NAME_MAX = 255
@@ -32,8 +32,6 @@ XATTR_SIZE_MAX = 65536
 _MAXIMUM_MODE = 0o7777
 _MAXIMUM_ID = 2**32 - 2
 _MAXIMUM_TIME = 2**63
-# Of JSON arrays and objects in a piece: read, the smallest of them take 25 times their room.
-_MAXIMUM_VALUES = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +93,7 @@ def read(compressed: bytes, piece: Piece) -> Index:
 
 def load(raw: bytes, piece: Piece) -> Index:
     """Read a piece by itself; Walk judges how it goes with the others. Raises MalformedManifest."""
-    if raw.count(b"[") + raw.count(b"{") > _MAXIMUM_VALUES:
-        raise MalformedManifest(f"a piece of the index has more than {_MAXIMUM_VALUES} arrays and objects")
+    check_values(raw, "a piece of the index")
     try:
         frame, packs = json.loads(raw)
         index = Index(

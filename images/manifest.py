@@ -23,6 +23,8 @@ MAXIMUM_UNPACKED_BYTES = 16 * 1024 * 1024
 # A manifest is itself a blob: room for some 100 000 packs.
 MAXIMUM_MANIFEST_BYTES = MAXIMUM_BLOB_BYTES
 MAXIMUM_IMAGE_BYTES = 2**46
+# Of JSON arrays and objects in one document: read, the smallest of them take 25 times their room.
+MAXIMUM_VALUES = 500_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -146,6 +148,7 @@ def parse(raw: bytes) -> Manifest:
     """Read a manifest. Raises MalformedManifest unless it is exactly what to_bytes would write."""
     if len(raw) > MAXIMUM_MANIFEST_BYTES:
         raise MalformedManifest(f"{len(raw)} bytes, {MAXIMUM_MANIFEST_BYTES} allowed")
+    check_values(raw, "a manifest")
     try:
         manifest = structure_json(raw, Manifest)
     except MalformedMessage as error:
@@ -154,6 +157,12 @@ def parse(raw: bytes) -> Manifest:
     if manifest.to_bytes() != raw:
         raise MalformedManifest(f"{manifest.name}: not in canonical form")
     return manifest
+
+
+def check_values(raw: bytes, what: str, most: int = MAXIMUM_VALUES) -> None:
+    """Raise MalformedManifest for JSON that would fill the memory when it is read."""
+    if raw.count(b"[") + raw.count(b"{") > most:
+        raise MalformedManifest(f"{what} has more than {most} arrays and objects")
 
 
 def check(manifest: Manifest) -> None:

@@ -28,6 +28,7 @@ from images.manifest import (
     Pack,
     Piece,
     check,
+    check_values,
     is_digest,
 )
 from images.store import BlobStore
@@ -39,6 +40,8 @@ PACK_BYTES = MAXIMUM_UNPACKED_BYTES - 65536
 SMALL_BYTES = 64 * 1024 * 1024
 # Of a pack, so that its row in the index stays small.
 PACK_FILES = 100_000
+# Of an update's manifest: room for 100 GB. Nobody signed it, so it may not take what an image's may.
+MAXIMUM_UPDATE_BYTES = 1024 * 1024
 
 
 def is_content(segment: Segment) -> bool:
@@ -100,6 +103,7 @@ def _piece(group: Sequence[_Fresh], file: int, store: BlobStore) -> Piece:
 
 def contents_of(raw: bytes, piece: Piece) -> tuple[tuple[Content, ...], ...]:
     """Read an update's index: the contents of each pack. Raises MalformedManifest."""
+    check_values(raw, "an update's index", 2 * PACK_FILES)
     try:
         found = tuple(tuple(Content(*row) for row in pack) for pack in json.loads(raw))
     except (ValueError, TypeError, RecursionError) as error:

@@ -244,3 +244,20 @@ def test_what_is_fetched_is_what_the_operator_is_told(two, monkeypatch, has_larg
     _, first = load_manifest(SignedImage("base", two.new.digest, None), two.shop, two.cache)
     moved = unpack(two.new, two.target, two.shop, two.cache, relatives=[leads])
     assert told == first.network_bytes + moved.network_bytes
+
+
+def test_an_updates_manifest_is_no_longer_than_it_may_be(two):
+    """It is not signed: what an image's may have, unfolded, would fill a small machine's memory."""
+    row = Pack(Blob("0" * 64, 1), 1)
+    long = Manifest("base", ImageKind.UPDATE, (Piece(Blob("0" * 64, 1), 1, (row,) * 10_000),))
+    two.store.put(long.to_bytes())
+    limits = {}
+
+    class Counting(Shop):
+        def get(self, digest, limit, halt):
+            limits[digest] = limit
+            return super().get(digest, limit, halt)
+
+    two.shop = Counting(two.store)
+    two.unpack(long)
+    assert limits[long.digest] == update.MAXIMUM_UPDATE_BYTES < len(long.to_bytes())

@@ -8,7 +8,7 @@ import pytest
 
 from images import make, update, zstd_frame
 from images.make import make_image
-from images.manifest import MAXIMUM_BLOB_BYTES, parse, sha256
+from images.manifest import MAXIMUM_BLOB_BYTES, Blob, MalformedManifest, Piece, parse, sha256
 from images.store import BlobStore
 from images.update import PACK_BYTES, contents_of, is_worth_while, make_update
 from tests.unit.image_trees import ROOT, Tree
@@ -102,3 +102,22 @@ def test_an_update_of_nearly_all_is_not_worth_while(store, monkeypatch):
     monkeypatch.setattr(update, "SMALL_BYTES", 20)
     assert not is_worth_while(old, new, store)
     assert is_worth_while(old, image(store, a=b"1" * 100, b=b"4" * 10), store)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda raw: contents_of(b"[" + raw + b"]", Piece(Blob("0" * 64, 1), len(raw) + 2, ())),
+        lambda raw: parse(b'{"pieces":[' + raw + b"]}"),
+    ],
+)
+def test_what_nobody_signed_cannot_fill_the_memory(read):
+    """1.5 kB of zstd become 16 MiB of empty arrays, and these would become 500 MiB."""
+    raw = b"[]," * 600_000 + b"[]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedManifest, match="arrays"):
+            read(raw)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from images import index
 from images.entries import Entry, Kind
 from images.index import Index, Segment, dump, load
-from images.manifest import Blob, MalformedManifest, Pack, Piece
+from images.manifest import Blob, MalformedManifest, Pack, Piece, check_values
 from images.walk import Walk
 from tests.unit.image_trees import ROOT, file, folder, trees
 
@@ -138,7 +139,7 @@ PIECE = Piece(BLOB, 1, (Pack(BLOB, 5),))
 
 
 def test_a_piece_that_would_fill_the_memory_is_not_read(monkeypatch):
-    monkeypatch.setattr(index, "_MAXIMUM_VALUES", 10)
+    monkeypatch.setattr(index, "check_values", partial(check_values, most=10))
     assert load(dump([ROOT, folder("a")], []), Piece(BLOB, 1, ()))
     with pytest.raises(MalformedManifest, match="more than 10"):
         load(b"[[" + b"[]," * 10 + b"{}],[]]", Piece(BLOB, 1, ()))

@@ -11,14 +11,14 @@ from __future__ import annotations
 from host.mark import NotInstalled, read_mark
 from host.run import Runner
 from images.cache import Cache
-from images.documents import Document, Documents
+from images.documents import NODE_DETAILS, Document, Documents
 from steps.base import Facts
 from wire.errors import CommandError
 from wire.messages import NodeDetails
 from wire.nodeconf import NodeConfiguration
 from wire.structure import MalformedMessage, structure, unstructure
 
-NAME = "node-details"
+NAME = NODE_DETAILS
 
 
 def remember(facts: Facts) -> int:

@@ -21,9 +21,9 @@ from hwdetect import dongle as dongles
 from hwdetect import media
 from hwdetect.media import Candidate
 from images.cache import Cache
-from images.documents import Documents
-from images.fetch import Supply
-from images.manifest import SignedImage
+from images.documents import NODE_DETAILS, Documents
+from images.fetch import Supply, pins
+from images.manifest import MalformedManifest, Manifest, SignedImage, is_digest, parse
 from images.neighbours import Neighbours, meeting
 from images.plan import OldTree
 from images.relatives import relatives_of
@@ -36,8 +36,9 @@ from steps.read_configuration import configuration_of, trusted_root_of
 from wire import handoff
 from wire.errors import BootError, CommandError, ConfigurationError, TransientError
 from wire.handoff import Handoff
-from wire.messages import ImageRef
+from wire.messages import ImageRef, NodeDetails
 from wire.nodeconf import NodeConfiguration
+from wire.structure import MalformedMessage, structure
 from wire.tickets import TicketKey
 from wire.trust import TrustedRoot
 
@@ -48,6 +49,7 @@ NETWORK_SECONDS = 30
 # bootmanager has refreshed them just before, where it could.
 FIRST_REFRESH_SECONDS = 3600.0
 REFRESH_SECONDS = 24 * 3600.0
+MIB = 1024 * 1024
 
 
 class NotTakenOver(ConfigurationError):
@@ -187,9 +189,14 @@ class Images:
             relatives = relatives_of(image.name, image.sha256, http, documents)
             alike = (image.sha256, *(relative.old for relative in relatives))
             tree = next((tree for digest in alike for tree in trees if tree.digest == digest), None)
-            source = source_of(configuration)
+            details = _details(documents, configuration)
+            if details is not None:
+                cache.budget_bytes = details.cache_budget_mib * MIB
+            source, keep = source_of(configuration, details), pins(_own(details, cache))
             with self._neighbours(cache, image) as near:
-                moved = install(image, target, source, cache, relatives=relatives, tree=tree, near=near)
+                moved = install(
+                    image, target, source, cache, relatives=relatives, tree=tree, near=near, keep=keep
+                )
         self._events.tell(
             "transfer",
             image=ref.name,
@@ -253,3 +260,24 @@ class Images:
             yield Cache(self._folder, self._events, writable=writable)
         finally:
             dongles.unmount_dongle(self._run, self._folder)
+
+
+def _details(documents: Documents, configuration: NodeConfiguration) -> NodeDetails | None:
+    """Return the node's configuration as bootmanager left it on the dongle: mirrors, bounds, images."""
+    found = documents.read(NODE_DETAILS)
+    try:
+        details = structure(found.body, NodeDetails) if found is not None else None
+    except MalformedMessage:
+        return None
+    return details if details is not None and details.node_id == configuration.node_id else None
+
+
+def _own(details: NodeDetails | None, cache: Cache) -> Iterator[Manifest]:
+    """Yield the node's images that the dongle has, which reinstall it: it must not lose them for another."""
+    for ref in (details.base_image, *details.images) if details is not None else ():
+        try:
+            raw = cache.get(ref.manifest) if is_digest(ref.manifest) else None
+            if raw is not None:
+                yield parse(raw)
+        except MalformedManifest:
+            continue

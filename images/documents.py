@@ -16,6 +16,8 @@ from typing import Any
 from images.cache import Cache
 from wire.session import NodeKey, mac, same_mac
 
+# The node's configuration as the server gave it last (wire.messages.NodeDetails).
+NODE_DETAILS = "node-details"
 MAXIMUM_BYTES = 1024 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 

@@ -62,14 +62,15 @@ def install(
     relatives: Sequence[Relative] = (),
     tree: OldTree | None = None,
     near: Neighbours | None = None,
+    keep: Collection[str] = (),
 ) -> Transfer:
-    """Unpack a signed image into the empty folder `target`.
+    """Unpack a signed image into the empty folder `target`; `keep` as pins() gives.
 
     Raises what unpack() raises, and MalformedManifest.
     """
     manifest, transfer = load_manifest(signed, source, cache, near)
     return transfer + unpack(
-        manifest, target, source, cache, on_progress, relatives=relatives, tree=tree, near=near
+        manifest, target, source, cache, on_progress, keep, relatives=relatives, tree=tree, near=near
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -10,13 +11,16 @@ from configmanager.takeover import Images, Link
 from host.events import Events
 from host.server import ServerClient
 from images.cache import Cache
-from images.fetch import Transfer
+from images.documents import NODE_DETAILS, Document, Documents
+from images.fetch import Transfer, pins
 from images.neighbours import Neighbours
 from images.plan import OldTree
 from images.trust_errors import ImageNotSigned, MetadataExpired, NothingKnownOffline
+from tests.unit.image_trees import manifest_of
 from tests.unit.signed_site import KEY, NOW, Site
-from wire.messages import ImageRef
+from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.structure import unstructure
 from wire.trust import TrustedRoot
 
 CONFIGURATION = NodeConfiguration(1, KEY, "http://server", NetworkSettings())
@@ -40,7 +44,8 @@ class Node(Site):
     def cache(self):
         yield Cache(self.dongle, self.events)
 
-    def install(self, signed, *_, relatives, tree, near):
+    def install(self, signed, _, source, cache, *, relatives, tree, near, keep):
+        self.source, self.used, self.keep = source, cache, keep
         self.near.append(near)
         self.trees.append(tree)
         self.unpacked.append(signed.sha256)
@@ -137,3 +142,31 @@ def test_a_node_that_cannot_listen_brings_it_all_the_same(node, tmp_path, monkey
     node.connect()
     node.images.unpack(node.ref, tmp_path)
     assert node.near == [None]
+
+
+def test_what_reinstalls_the_node_stays_on_the_dongle_and_its_bounds_count(node, tmp_path, monkeypatch):
+    """As bootmanager: its configuration is on the dongle, and its images are not evicted for a sliver's."""
+    node.connect()
+    details = NodeDetails(
+        1, "node", TargetState.BOOT, "run", 3, node.ref,
+        cache_budget_mib=7, mirrors=("http://mirror",), bandwidth_kib=5,
+    )  # fmt: skip
+    given = []
+    monkeypatch.setattr(takeover, "source_of", lambda _, details: given.append(details))
+    cache = Cache(node.dongle, node.events)
+    manifest = manifest_of("base")
+    assert cache.put(manifest.digest, manifest.to_bytes())
+    details = replace(details, base_image=ImageRef("base", manifest.digest))
+    Documents(cache, KEY).write(NODE_DETAILS, Document(3, unstructure(details)))
+    node.images.unpack(node.ref, tmp_path)
+    assert given == [details]
+    assert node.used.budget_bytes == 7 * 2**20
+    assert node.keep == pins([manifest])
+
+
+def test_of_another_nodes_dongle_nothing_is_believed(node, tmp_path):
+    node.connect()
+    details = NodeDetails(2, "other", TargetState.BOOT, "run", 3, node.ref, cache_budget_mib=7)
+    Documents(Cache(node.dongle, node.events), KEY).write(NODE_DETAILS, Document(3, unstructure(details)))
+    node.images.unpack(node.ref, tmp_path)
+    assert (node.used.budget_bytes, node.keep) == (None, frozenset())

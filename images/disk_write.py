@@ -22,6 +22,7 @@ from images import disk_index, zstd_frame
 from images.disk_index import SECTOR_BYTES, Range
 from images.disk_target import DiskTarget, looked_at, opened
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack
+from images.rate import Rate
 from wire.errors import VerificationError
 
 # (fraction 0..1 of the data, what is being done)
@@ -193,12 +194,12 @@ def _await(waiting: deque[tuple[Pack, Future[None]]], count: Callable[[Pack], No
 
 
 def _counted(manifest: Manifest, on_progress: Progress) -> Callable[[Pack], None]:
-    done, total = 0, manifest.data_bytes
+    rate = Rate(manifest.data_bytes)
 
     def count(pack: Pack) -> None:
-        nonlocal done
-        done += pack.data_bytes
-        on_progress(done / total, f"{done // _MIB} of {total // _MIB} MiB")
+        rate.add(pack.data_bytes)
+        estimate = rate.estimate()
+        on_progress(estimate.fraction, str(estimate))
 
     return count
 

@@ -17,6 +17,7 @@ from images.contents import Contents
 from images.fetch import Supply
 from images.index import Segment
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, is_digest, parse
+from images.rate import Rates
 from images.update import contents_in, contents_of, is_content
 from wire.errors import BootError
 
@@ -56,7 +57,7 @@ class Taken:
 class Plan:
     """`index` has the compressed pieces. Of the packs, counted over all pieces, some are done `without`.
 
-    What is in those is `taken` from other packs, or comes from the old tree.
+    What is in those is `taken` from other packs, or comes from the old tree. Of `blobs` some are `cached`.
     """
 
     manifest: Manifest
@@ -64,12 +65,21 @@ class Plan:
     without: set[int] = field(default_factory=set)
     taken: dict[Pack, list[Taken]] = field(default_factory=dict)
     from_tree: list[Taken] = field(default_factory=list)
+    cached: frozenset[Blob] = frozenset()
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
         """The packs that are needed, in the order of use: the image's own, then others."""
         own = (pack for number, pack in enumerate(self.manifest.packs) if number not in self.without)
         return tuple(pack.blob for pack in (*own, *self.taken))
+
+    @property
+    def rates(self) -> Rates:
+        """Counters for `blobs`."""
+        sizes = {True: 0, False: 0}
+        for blob in self.blobs:
+            sizes[blob in self.cached] += blob.size
+        return Rates(sizes[True], sizes[False])
 
     @property
     def others(self) -> frozenset[Blob]:
@@ -100,6 +110,7 @@ def make_plan(
     contents = _contents(missing, supply, cache, relatives, tree) if missing else Contents()
     if not contents.is_empty or tree is not None:
         do_without(plan, missing, contents, tree)
+    plan.cached = frozenset(blob for blob in plan.blobs if cache.has(blob))
     return plan
 
 

@@ -86,3 +86,31 @@ class Rate:
         edge = self._clock() - self._window
         while len(self._samples) > 1 and self._samples[1][0] <= edge:
             self._samples.popleft()
+
+
+class Rates:
+    """Counts two kinds of bytes that go at speeds of their own: what is at hand, and what comes from afar.
+
+    What the dongle gives in a second says nothing of how long the network takes. Any thread.
+    """
+
+    def __init__(self, at_hand: int, afar: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._at_hand = Rate(at_hand, clock=clock)
+        self._afar = Rate(afar, clock=clock)
+
+    def add(self, size: int, *, afar: bool) -> None:
+        """Count `size` more bytes as done."""
+        (self._afar if afar else self._at_hand).add(size)
+
+    def estimate(self) -> Estimate:
+        """Return how things stand; the time left is that of the slower kind, which the other runs beside."""
+        both = [rate.estimate() for rate in (self._at_hand, self._afar)]
+        open_ = [each for each in both if each.done < each.total] or both
+        left = [each.seconds_left for each in open_]
+        known = [seconds for seconds in left if seconds is not None]
+        return Estimate(
+            sum(each.done for each in both),
+            sum(each.total for each in both),
+            sum(each.bytes_per_second for each in open_),
+            max(known) if len(known) == len(left) else None,
+        )

@@ -29,7 +29,6 @@ from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, 
 from images.neighbours import Neighbours
 from images.plan import OldTree, Plan, Relative, Taken, make_plan
 from images.progress import Progress, silent
-from images.rate import Rate
 from images.source import CorruptImage, Source
 from images.walk import Walk
 from images.write import TargetFull, TreeWriter
@@ -118,7 +117,7 @@ class _Unpacking:
         self._supply = supply
         self._writer = writer
         self._on_progress = on_progress
-        self._rate = Rate(sum(blob.size for blob in plan.blobs))
+        self._rates = plan.rates
         # None waits: what is ahead is the supply's business, and compressed. The rooms are used again and
         # again, because new memory is zeroed page by page by the kernel.
         self._rooms: SimpleQueue[memoryview] = SimpleQueue()
@@ -138,8 +137,9 @@ class _Unpacking:
                 writing.add(pool.submit(self._in_room, tasks.of(blob), content, room))
                 # The loop's variable would keep the content alive while the next one is waited for.
                 del content
-                self._rate.add(blob.size)
-                self._on_progress(self._rate.estimate().fraction, str(self._rate.estimate()))
+                self._rates.add(blob.size, afar=blob not in self._plan.cached)
+                estimate = self._rates.estimate()
+                self._on_progress(estimate.fraction, str(estimate))
             tasks.end()
             writing.wait()
         if tree is not None:
@@ -299,10 +299,11 @@ def prefetch(
 
 
 def _bring(plan: Plan, supply: Supply, on_progress: Progress) -> None:
-    rate = Rate(sum(blob.size for blob in plan.blobs))
+    rates = plan.rates
     for blob in supply.bring_all(plan.blobs):
-        rate.add(blob.size)
-        on_progress(rate.estimate().fraction, f"{plan.manifest.name} into the cache, {rate.estimate()}")
+        rates.add(blob.size, afar=blob not in plan.cached)
+        estimate = rates.estimate()
+        on_progress(estimate.fraction, f"{plan.manifest.name} into the cache, {estimate}")
 
 
 def _check_room(manifest: Manifest, target: Path) -> None:

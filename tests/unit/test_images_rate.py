@@ -2,7 +2,7 @@
 
 import pytest
 
-from images.rate import Estimate, Rate
+from images.rate import Estimate, Rate, Rates
 
 MIB = 1024 * 1024
 
@@ -70,3 +70,18 @@ def test_the_end(clock):
 )
 def test_in_words(estimate, text):
     assert str(estimate) == text
+
+
+def test_what_is_at_hand_does_not_make_the_rest_seem_quick(clock):
+    """An update: first what the dongle has, then a little over a slow line."""
+    rates = Rates(100 * MIB, 20 * MIB, clock=clock)
+    for _ in range(40):
+        clock.now += 0.05
+        rates.add(round(2.5 * MIB), afar=False)
+    found = rates.estimate()
+    assert (found.done, found.total) == (100 * MIB, 120 * MIB)
+    assert found.seconds_left is None
+    for _ in range(40):
+        clock.now += 0.5
+        rates.add(MIB // 8, afar=True)
+    assert rates.estimate().seconds_left == pytest.approx(60, rel=0.1)

@@ -12,6 +12,7 @@ from images import contents, index, make, plan, update, zstd_frame
 from images.cache import Cache
 from images.contents import Content, Contents
 from images.diff import bytes_to_fetch
+from images.fetch import Supply
 from images.index import Segment
 from images.make import make_image
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, SignedImage
@@ -261,3 +262,15 @@ def test_an_updates_manifest_is_no_longer_than_it_may_be(two):
     two.shop = Counting(two.store)
     two.unpack(long)
     assert limits[long.digest] == update.MAXIMUM_UPDATE_BYTES < len(long.to_bytes())
+
+
+def test_of_what_the_dongle_has_no_time_is_told_for_what_comes_from_afar(two):
+    progress = []
+    relatives = (Relative(two.old.digest, two.update.digest),)
+    with Supply(two.shop, two.cache) as supply:
+        load_manifest(SignedImage("base", two.new.digest, None), two.shop, two.cache)
+        found = plan.make_plan(two.new, supply, two.cache, relatives)
+    assert found.cached < set(found.blobs)
+    assert {blob for blob in found.blobs if two.cache.has(blob)} == found.cached
+    unpack(two.new, two.target, two.shop, two.cache, lambda *told: progress.append(told), relatives=relatives)
+    assert progress[-1][0] == 1.0

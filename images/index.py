@@ -115,9 +115,18 @@ def _segment(row: Sequence[Any]) -> Segment:
     return Segment(_entry(*entry), _number(offset, 0, 2**63), _number(length, 1, 2**63))
 
 
-def _entry(path: str, kind: str, mode: int, uid: int, gid: int, mtime_ns: int, more: dict[str, Any]) -> Entry:
+def _entry(path: str, *words: Any) -> Entry:
+    try:
+        return _described(path, *words)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path!r:.200}: {error}") from None
+
+
+def _described(
+    path: str, kind: str, mode: int, uid: int, gid: int, mtime_ns: int, more: dict[str, Any]
+) -> Entry:
     if type(more) is not dict or not more.keys() <= _MORE:
-        raise ValueError(f"{path!r:.80} has unknown members")
+        raise ValueError("unknown members")
     size = _number(more.get("s", 0), 0, MAXIMUM_IMAGE_BYTES)
     return Entry(
         _text(path),

@@ -48,6 +48,13 @@ def is_minimal(data: bytes) -> bool:
     return {tag for tag, _, _ in _entries(data)} == _REQUIRED
 
 
+def mode_with(data: bytes, mode: int) -> int:
+    """Return the mode that Linux gives to what has this access ACL; set-id and sticky bits stay."""
+    found = {tag: permissions for tag, permissions, _ in _entries(data)}
+    group = found.get(_MASK, found[_GROUP_OBJ])
+    return mode & ~0o777 | found[_USER_OBJ] << 6 | group << 3 | found[_OTHER]
+
+
 def check(data: bytes) -> None:
     """Raise ValueError unless Linux would take these bytes for an ACL."""
     entries = _entries(data)

@@ -28,7 +28,7 @@ from images.sources.compression import (
     read_pieces,
     spool,
 )
-from images.sources.headers import Header, read_headers
+from images.sources.headers import Header, read_headers, with_acl_mode
 from images.sources.nodes import Node, NoFolder, Tree, refusal, split
 
 # Larger than any that people keep by hand.
@@ -178,4 +178,5 @@ def _add_acls(node: Node, header: Header, numbers: acl.Numbers) -> None:
         if name not in found:
             found[name] = acl.from_text(text, numbers)
     if node.member.entry is entry:
-        node.member = Member(replace(entry, xattrs=chosen(found, entry.kind)), node.member.read)
+        described = with_acl_mode(replace(entry, xattrs=chosen(found, entry.kind)))
+        node.member = Member(described, node.member.read)

@@ -20,7 +20,8 @@ from images.sources import acl
 
 ACL_ACCESS = "system.posix_acl_access"
 ACL_DEFAULT = "system.posix_acl_default"
-_KEPT = ("security.capability", "security.ima", ACL_ACCESS, ACL_DEFAULT)
+_CAPABILITY = "security.capability"
+_KEPT = (_CAPABILITY, "security.ima", ACL_ACCESS, ACL_DEFAULT)
 _ONLY_ON = {
     ACL_ACCESS: tuple(kind for kind in Kind if kind is not Kind.LINK),
     ACL_DEFAULT: (Kind.FOLDER,),
@@ -28,6 +29,9 @@ _ONLY_ON = {
 # XATTR_NAME_MAX and XATTR_SIZE_MAX of linux/limits.h.
 _MAXIMUM_NAME_BYTES = 255
 _MAXIMUM_VALUE_BYTES = 65536
+# linux/capability.h: the first word has a revision in its high byte, whether it is effective in its lowest
+# bit; setxattr takes revisions 2 and 3, each of one length.
+_CAPABILITY_BYTES = {2: 20, 3: 24}
 
 
 def is_kept(name: str) -> bool:
@@ -44,6 +48,8 @@ def chosen(found: Mapping[str, bytes], kind: Kind) -> tuple[tuple[str, bytes], .
     for name, value in kept.items():
         if len(name.encode("utf-8", "surrogateescape")) > _MAXIMUM_NAME_BYTES or "\0" in name:
             raise ValueError(f"the attribute {name[:40]!r}... has no name that Linux takes")
+        if name == "user." or (name == _CAPABILITY and not _is_capability(value)):
+            raise ValueError(f"the attribute {name!r} of {len(value)} bytes, which Linux does not take")
         if len(value) > _MAXIMUM_VALUE_BYTES:
             raise ValueError(f"the attribute {name!r} has {len(value)} bytes")
         if name in (ACL_ACCESS, ACL_DEFAULT):
@@ -56,3 +62,11 @@ def chosen(found: Mapping[str, bytes], kind: Kind) -> tuple[tuple[str, bytes], .
     if ACL_ACCESS in kept and acl.is_minimal(kept[ACL_ACCESS]):
         del kept[ACL_ACCESS]
     return tuple(sorted(kept.items()))
+
+
+def _is_capability(value: bytes) -> bool:
+    return (
+        len(value) >= 4
+        and len(value) == _CAPABILITY_BYTES.get(value[3])
+        and value[:3] in (b"\0\0\0", b"\1\0\0")
+    )

@@ -16,6 +16,7 @@ from typing import BinaryIO, Self, cast
 from urllib.parse import unquote
 
 from images.entries import Entry, Kind
+from images.sources import acl
 from images.sources.attributes import ACL_ACCESS, ACL_DEFAULT, chosen
 from images.sources.base import NotAnImage
 from images.sources.nodes import MAXIMUM_PATH_BYTES, refusal, split
@@ -46,7 +47,9 @@ _READ_BYTES = 1024 * 1024
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _TIME = re.compile(r"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 _MAXIMUM_ID = 2**32 - 2
-_MAXIMUM_SIZE = _MAXIMUM_SECONDS = 2**63 - 1
+_MAXIMUM_SIZE = 2**63 - 1
+# What an image can hold, in nanoseconds.
+_MAXIMUM_SECONDS = 2**63 // 10**9 - 1
 # Linux has 12 bits for major and 20 for minor numbers.
 _MAXIMUM_MAJOR, _MAXIMUM_MINOR = 2**12 - 1, 2**20 - 1
 _ACLS = {"SCHILY.acl.access": ACL_ACCESS, "SCHILY.acl.default": ACL_DEFAULT}
@@ -155,8 +158,15 @@ def _header(info: tarfile.TarInfo, end: int) -> Header:
         raise ValueError("the tree itself must be a folder")
     if kind is Kind.FILE:
         entry = _with_size(entry, info, end)
+    entry = with_acl_mode(entry)
     acls = tuple((attribute, pax[name]) for name, attribute in _ACLS.items() if name in pax and not hard)
     return Header(entry, info.offset_data, acls)
+
+
+def with_acl_mode(entry: Entry) -> Entry:
+    """Return the entry with the mode that its ACL gives it: who sets both would change one by the other."""
+    found = dict(entry.xattrs).get(ACL_ACCESS)
+    return entry if found is None else replace(entry, mode=acl.mode_with(found, entry.mode))
 
 
 def _with_size(entry: Entry, info: tarfile.TarInfo, end: int) -> Entry:

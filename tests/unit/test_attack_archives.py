@@ -76,6 +76,14 @@ HOSTILE = {
     "a size beyond all numbers": ([file("s", b"x", pax={"size": "9" * 19})], "s", "size of"),
     "a time that is none": ([file("t", pax={"mtime": "nan"})], "t", "time 'nan'"),
     "a time beyond all": ([file("t", pax={"mtime": "1e30"})], "t", "time '1e30'"),
+    "a time beyond nanoseconds": ([file("t", pax={"mtime": "9223372037"})], "t", "time '9223372037'"),
+    "a time before nanoseconds": ([file("t", pax={"mtime": "-9223372037"})], "t", "time '-9223372037'"),
+    "an attribute of an empty name": ([file("a", pax={"SCHILY.xattr.user.": "x"})], "a", "'user.' of 1"),
+    "a capability that is none": (
+        [file("a", pax={"SCHILY.xattr.security.capability": "junk"})],
+        "a",
+        "capability' of 4 bytes",
+    ),
     "a device that Linux has not": ([special("n", tarfile.CHRTYPE, devmajor=4096)], "n", "device 4096:0"),
     "an attribute on a pipe": (
         [special("p", tarfile.FIFOTYPE, pax={"SCHILY.xattr.user.x": ""})],

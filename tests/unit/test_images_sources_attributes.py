@@ -4,9 +4,12 @@ import struct
 
 import pytest
 
+from images.sources import acl
 from tests.unit.made_archives import file, folder, read, tar
 
 UNDEFINED = 0xFFFFFFFF
+
+CAPABILITY = "\1\0\0\2" + "\0" * 16
 
 
 def test_attributes_of_star_and_libarchive(tmp_path):
@@ -15,12 +18,15 @@ def test_attributes_of_star_and_libarchive(tmp_path):
     found = read(
         tmp_path,
         tar(
-            file("a", pax={"SCHILY.xattr.user.x%3Dy%253D": text, "SCHILY.xattr.security.capability": "\1"}),
+            file(
+                "a",
+                pax={"SCHILY.xattr.user.x%3Dy%253D": text, "SCHILY.xattr.security.capability": CAPABILITY},
+            ),
             file("b", pax={"LIBARCHIVE.xattr.user.caf%C3%A9": "AP8", "LIBARCHIVE.xattr.user.p": "AA=="}),
             file("c", pax={"LIBARCHIVE.xattr.user.x": "AP8", "SCHILY.xattr.user.x": "star"}),
         ),
     )
-    assert found["a"][0].xattrs == (("security.capability", b"\1"), ("user.x=y%3D", value))
+    assert found["a"][0].xattrs == (("security.capability", CAPABILITY.encode()), ("user.x=y%3D", value))
     assert found["b"][0].xattrs == (("user.café", b"\0\xff"), ("user.p", b"\0"))
     assert found["c"][0].xattrs == (("user.x", b"star"),)
 
@@ -84,3 +90,15 @@ def test_acls_are_those_of_the_later_of_one_name(tmp_path):
 def test_an_acl_that_says_what_the_mode_says_is_none(tmp_path):
     made = tar(file("a", pax={"SCHILY.acl.access": "user::rw-\ngroup::r--\nother::r--\n"}))
     assert read(tmp_path, made)["a"][0].xattrs == ()
+
+
+def test_the_mode_is_what_the_acl_makes_of_it(tmp_path):
+    """Else a node would set the one and then the other, and neither would be as the image says."""
+    text = "u::rwx,u:5:rwx,g::r,m:rw,o::x"
+    raw = acl.from_text(text, lambda *_: None).decode("utf-8", "surrogateescape")
+    made = tar(
+        file("text", mode=0o4740, pax={"SCHILY.acl.access": text}),
+        file("raw", mode=0o4740, pax={"SCHILY.xattr.system.posix_acl_access": raw}),
+    )
+    found = read(tmp_path, made)
+    assert [found[name][0].mode for name in ("text", "raw")] == [0o4761, 0o4761]

@@ -203,3 +203,9 @@ def test_the_same_for_what_is_rare(key, value):
 def test_what_is_no_json(raw):
     with pytest.raises(MalformedManifest):
         load(raw, PIECE)
+
+
+def test_a_number_that_is_wrong_is_told_with_its_entrys_name():
+    raw = dump([ROOT, folder("late", mtime_ns=2**63)], [])
+    with pytest.raises(MalformedManifest, match=r"'late'.*9223372036854775808"):
+        load(raw, Piece(BLOB, 1, ()))

@@ -21,6 +21,7 @@ from pathlib import Path
 from host.run import CommandFailed, Runner
 from images.disk_index import SECTOR_BYTES, Range
 from images.sources.base import NotAnImage
+from images.sources.headers import is_header
 
 BLOCK_BYTES = 64 * 1024
 # No range crosses a multiple of this, so that ranges of a much used disk need not be cut to fit into packs.
@@ -29,10 +30,18 @@ CONVERT_SECONDS = 4 * 3600.0
 _READ_BYTES = 1024 * 1024
 _ZEROS = bytes(BLOCK_BYTES)
 
+# Where a raw disk says what it is: boot sector, GUID partition table; if it has none LVM, ext4, XFS, btrfs.
+_DISKS = (
+    (510, b"\x55\xaa"),
+    (512, b"EFI PART"),
+    *((sector * 512, b"LABELONE") for sector in range(4)),
+    (1080, b"\x53\xef"),
+    (0, b"XFSB"),
+    (65600, b"_BHRfS_M"),
+)
+_LOOKED_AT_BYTES = 65608
 # docs/interop/qcow2.txt of QEMU: magic, version, backing file's name at and of length, cluster bits, size,
 # encryption; of version 3 the features that a reader must know.
-# At 510 of a disk with a boot sector, at 512 of one with a GUID partition table.
-_BOOT_SIGNATURE, _GPT = b"\x55\xaa", b"EFI PART"
 _QCOW_MAGIC = b"QFI\xfb"
 _QCOW_HEADER = struct.Struct(">4sIQIIQI")
 _QCOW_FEATURES = (72, struct.Struct(">Q"))
@@ -52,12 +61,19 @@ _OTHERS = {
 
 
 def is_disk_image(path: Path) -> bool:
-    """Say whether this looks like a disk: a qcow2 file, or one with a boot sector or partition table."""
+    """Say whether this looks like a disk: qcow2, or a boot sector, partition table or file system.
+
+    No archive is one: of those that are compressed one in 65,536 has the mark of a boot sector by chance.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        head = file.read(1024)
-    return head.startswith(_QCOW_MAGIC) or head[510:512] == _BOOT_SIGNATURE or head[512:520] == _GPT
+        head = file.read(_LOOKED_AT_BYTES)
+    if any(head.startswith(magic) for magic in _OTHERS) or is_header(head[:SECTOR_BYTES]):
+        return False
+    return head.startswith(_QCOW_MAGIC) or any(
+        head[offset : offset + len(magic)] == magic for offset, magic in _DISKS
+    )
 
 
 @contextmanager

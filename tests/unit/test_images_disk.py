@@ -9,12 +9,13 @@ import pytest
 from host.run import Runner
 from images import disk_make
 from images.disk_make import make_disk_image, packs_of
-from images.disk_source import BLOCK_BYTES, check_qcow2, raw_disk, used_ranges
+from images.disk_source import BLOCK_BYTES, check_qcow2, is_disk_image, raw_disk, used_ranges
 from images.disk_target import DiskWriteFailed, TargetTooSmall
 from images.disk_write import DiskDiffers, verify_disk, write_disk
 from images.sources.base import NotAnImage
 from images.store import BlobStore
 from tests.disk_images import MIB, FromStore, change, sparse
+from tests.unit.made_archives import file, tar
 
 KIB = 1024
 RUN = Runner()
@@ -266,3 +267,23 @@ def test_the_content_of_a_qcow2_needs_a_program(tmp_path, store):
     (tmp_path / "d").write_bytes(qcow2())
     with pytest.raises(AssertionError, match="qemu-img"), raw_disk(tmp_path / "d", tmp_path, RUN):
         pass
+
+
+@pytest.mark.parametrize(
+    ("offset", "mark"),
+    [(510, b"\x55\xaa"), (512, b"EFI PART"), (512, b"LABELONE"), (1080, b"\x53\xef"), (65600, b"_BHRfS_M")],
+)
+def test_a_disk_is_known_by_what_is_at_its_beginning(tmp_path, offset, mark):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(offset) + mark + bytes(1024))
+    assert is_disk_image(disk)
+    disk.write_bytes(bytes(70_000))
+    assert not is_disk_image(disk)
+
+
+def test_an_archive_with_such_a_mark_by_chance_is_no_disk(tmp_path):
+    archive = tmp_path / "base.tar"
+    archive.write_bytes(b"\x1f\x8b" + bytes(508) + b"\x55\xaa" + bytes(1024))
+    assert not is_disk_image(archive)
+    archive.write_bytes(tar(file("f", bytes(1080 - 512) + b"\x53\xef")))
+    assert not is_disk_image(archive)

@@ -37,6 +37,7 @@ _LOCK_POLL_SECONDS = 0.05
 _READ_FAILURES = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{64}\..+")
+_TEMPORARY_DOCUMENT = re.compile(r"\.[a-z0-9-]+\.json\..+")
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class Cache:
         try:
             with self._locked() as mine:
                 if mine:
+                    self._clean_documents(path.parent)
                     write_atomic(path, data)
                 return mine
         except OSError as error:
@@ -219,6 +221,13 @@ class Cache:
                     elif _TEMPORARY.fullmatch(entry.name):
                         Path(entry).unlink()
         return found
+
+    def _clean_documents(self, folder: Path) -> None:
+        """Remove what a power cut left half written: we hold the lock."""
+        with suppress(FileNotFoundError):
+            for path in folder.iterdir():
+                if _TEMPORARY_DOCUMENT.fullmatch(path.name):
+                    path.unlink()
 
     def _path(self, digest: str) -> Path:
         return self._root / "blobs" / digest

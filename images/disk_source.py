@@ -22,6 +22,7 @@ from host.run import CommandFailed, Runner
 from images.disk_index import SECTOR_BYTES, Range
 from images.sources.base import NotAnImage
 from images.sources.headers import is_header
+from images.store import SCRATCH
 
 BLOCK_BYTES = 64 * 1024
 # No range crosses a multiple of this, so that ranges of a much used disk need not be cut to fit into packs.
@@ -94,7 +95,7 @@ def raw_disk(path: Path, scratch: Path, run: Runner) -> Iterator[int]:
         check_qcow2(path, head)
     finally:
         os.close(handle)
-    with tempfile.TemporaryDirectory(prefix=".disk.", dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
         unfolded = _unfold(path.absolute(), Path(folder) / "raw", run)
         try:
             yield unfolded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 from host.files import write_atomic
 from images.manifest import is_digest, sha256
 from wire.errors import TransientError, VerificationError
+
+# How the names of folders for temporary files within the store begin.
+SCRATCH = ".disk."
 
 
 class StoredBlobDamaged(VerificationError):
@@ -66,6 +70,9 @@ class BlobStore:
                     removed += 1
             for path in self.folder.glob("[0-9a-f][0-9a-f]/.*"):
                 path.unlink()
+            # Of the size of a disk; who makes one now would hold the store.
+            for path in self.folder.glob(f"{SCRATCH}*"):
+                shutil.rmtree(path)
         return removed, size
 
     def path(self, digest: str) -> Path:

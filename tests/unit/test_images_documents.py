@@ -109,3 +109,14 @@ def test_no_dongle():
     documents = Documents(Cache(None, Events("test")), KEY)
     assert not documents.write("node", Document(1, {}))
     assert documents.read("node") is None
+
+
+def test_what_a_power_cut_left_half_written_goes_away(documents, cache):
+    documents.write("node", Document(1, "a"))
+    torn = file(cache).with_name(".node.json.abcdefgh")
+    torn.write_bytes(b"half")
+    other = file(cache).with_name(".notes")
+    other.write_bytes(b"")
+    assert documents.write("node", Document(2, "b"))
+    assert not torn.exists()
+    assert other.exists()

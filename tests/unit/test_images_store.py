@@ -8,7 +8,7 @@ import pytest
 
 from images import tree
 from images.manifest import sha256
-from images.store import BlobStore, StoredBlobDamaged, StoreUnusable
+from images.store import SCRATCH, BlobStore, StoredBlobDamaged, StoreUnusable
 
 
 def test_blobs_lie_where_documented(tmp_path):
@@ -53,6 +53,16 @@ def test_what_a_power_cut_left_half_written_is_removed_with_what_nothing_names(t
     assert list(store.digests()) == [kept]
     assert not store.has(gone)
     assert not left.exists()
+
+
+def test_a_disk_that_a_power_cut_left_half_unfolded_is_removed(tmp_path):
+    store = BlobStore(tmp_path)
+    left = tmp_path / f"{SCRATCH}abcdefgh" / "raw"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    with store.held(alone=True):
+        assert store.remove_all_but(()) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_cannot_be_used_is_no_damaged_blob(tmp_path, monkeypatch):

@@ -97,8 +97,8 @@ def test_the_installed_tree_is_the_image_and_a_changed_file_is_found(installed: 
     found = {row["path"]: row["differs"] for row in json.loads(done.stdout)}
     assert [path for path in found if not path.startswith(WRITTEN)] == []
     assert "usr/bin/tar" not in found
-    site.shell.output("chmod 4755 /usr/bin/tar && echo more >> /usr/share/doc/tar/copyright")
+    site.shell.output("chmod 4755 /usr/bin/tar && echo more >> /etc/debian_version")
     done = site.shell.run("configmanager verify --format json", timeout=limits.NODE_UP)
     now = {row["path"]: row["differs"] for row in json.loads(done.stdout)}
-    assert now.keys() - found.keys() == {"usr/bin/tar", "usr/share/doc/tar/copyright"}
+    assert now.keys() - found.keys() == {"usr/bin/tar", "etc/debian_version"}
     assert now["usr/bin/tar"] == ["mode"]

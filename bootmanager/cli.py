@@ -110,7 +110,7 @@ for _name, _text in {
 
 
 # As text: newer versions of click would take the names of the members, which nobody types.
-_PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT)
+_PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT, State.IMAGE)
 
 
 @main.command()

@@ -9,13 +9,18 @@ from transitions import Machine
 
 
 class State(StrEnum):
-    """Where bootmanager is. AUTO asks what is wanted; CHAINED has handed the machine over."""
+    """Where bootmanager is. AUTO asks what is wanted; CHAINED has handed the machine over.
+
+    IMAGE writes another system onto the disk, OTHER starts it.
+    """
 
     AUTO = "auto"
     NEW = "new"
     INST = "inst"
     RINS = "rins"
     BOOT = "boot"
+    IMAGE = "image"
+    OTHER = "other"
     DBG = "dbg"
     CHAINED = "chained"
 
@@ -26,17 +31,23 @@ TRANSITIONS: tuple[tuple[str, State, State], ...] = (
     ("want_inst", State.AUTO, State.INST),
     ("want_rins", State.AUTO, State.RINS),
     ("want_boot", State.AUTO, State.BOOT),
+    ("want_image", State.AUTO, State.IMAGE),
+    ("want_other", State.AUTO, State.OTHER),
     ("want_dbg", State.AUTO, State.DBG),
     ("server_away", State.AUTO, State.BOOT),
     ("confirmed", State.NEW, State.INST),
     ("installed", State.INST, State.BOOT),
     ("installed", State.RINS, State.BOOT),
+    ("written", State.IMAGE, State.OTHER),
     ("chain", State.BOOT, State.CHAINED),
+    ("chain", State.OTHER, State.CHAINED),
     ("fail", State.AUTO, State.DBG),
     ("fail", State.NEW, State.DBG),
     ("fail", State.INST, State.DBG),
     ("fail", State.RINS, State.DBG),
     ("fail", State.BOOT, State.DBG),
+    ("fail", State.IMAGE, State.DBG),
+    ("fail", State.OTHER, State.DBG),
     ("release", State.DBG, State.AUTO),
 )
 

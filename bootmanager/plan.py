@@ -42,6 +42,8 @@ PLANS: dict[State, tuple[str, ...]] = {
     ),
     State.RINS: ("verify_images", "neighbours", "check_hardware", "choose_disks", *_INSTALLATION),
     State.BOOT: ("validate", "repair", "refresh_images", "load_kernel"),
+    State.IMAGE: ("verify_images", "check_hardware", "write_ordered_image"),
+    State.OTHER: ("start_disk",),
     State.DBG: (),
     State.CHAINED: (),
 }

@@ -16,6 +16,7 @@ from host.ports import Host
 from host.report import ServerSink
 from host.server import ServerClient
 from hwdetect.inventory import Inventory, describe
+from images.disk_record import DiskRecords
 from images.neighbours import Neighbours
 from steps.base import Facts, Step
 from wire.errors import BootError, TransientError
@@ -86,6 +87,15 @@ class Program:
                 self._engine.execute(self._steps(state))
                 self._host.events.tell("peak", memory_bytes=self._memory.peak)
                 self._machine.fire("installed", "the installation is complete")
+            case State.IMAGE:
+                self._report_run_level(RunLevel.REINSTALL)
+                self._engine.execute(self._steps(state))
+                self._machine.fire("written", "the disk holds the image")
+            case State.OTHER:
+                self._engine.execute(self._steps(state))
+                self._report_run_level(RunLevel.DISKIMAGE)
+                self._tell_record()
+                self._chain()
             case State.BOOT:
                 self._engine.execute(self._steps(state))
                 self._chain()
@@ -97,17 +107,17 @@ class Program:
             self._engine.execute(self._steps(State.AUTO))
         except (TransientError, ServerUntrusted) as error:
             # Who answers in the server's place has not shown anything but that the server is away.
-            if self._may_boot_alone():
+            details = self._may_install_alone()
+            is_other = details is not None and self._wanted(details) is State.OTHER
+            if not is_other and self._may_boot_alone():
                 self._machine.fire("server_away", f"the disk holds this node's installation; {error}")
                 return
-            details = self._may_install_alone()
             if details is None:
                 raise
             # The details are what is known; the step that verifies images decides whether they still count.
             self._engine.facts = self._engine.facts.plus(details)
             self._host.events.run_id = details.run_id
-            wanted = details.boot_state if self._forced == "auto" else self._forced
-            self._machine.fire(f"want_{wanted}", f"from the cache; {error}")
+            self._machine.fire(f"want_{self._wanted(details)}", f"from the cache; {error}")
             return
         details = self._engine.facts[NodeDetails]
         self._connect(self._engine)
@@ -116,10 +126,18 @@ class Program:
             # A server restored from a backup. What it says now is what counts; the copy stays as it is.
             self._host.events.tell("configuration.older", generation=details.generation, known=newest)
         self._host.events.run_id = details.run_id
-        if self._forced == "auto":
-            self._machine.fire(f"want_{details.boot_state}", f"the server wants {details.boot_state}")
-        else:
-            self._machine.fire(f"want_{self._forced}", "asked for at the start")
+        wanted = self._wanted(details)
+        reason = f"the server wants {wanted}" if self._forced == "auto" else "asked for at the start"
+        self._machine.fire(f"want_{wanted}", reason)
+
+    def _wanted(self, details: NodeDetails) -> State:
+        """Return the state that is wanted; what boots may be another system, ordered by the operator."""
+        wanted = State(details.boot_state if self._forced == "auto" else self._forced)
+        order = details.disk_image.id
+        if wanted is not State.BOOT or not order:
+            return wanted
+        record = DiskRecords(self._engine.facts.plus(details), self._host.events).of(order)
+        return State.OTHER if record is not None and record.whole else State.IMAGE
 
     def _may_boot_alone(self) -> bool:
         """Say whether the disk can be booted without the server: it is wanted, installed and ours."""
@@ -132,15 +150,13 @@ class Program:
             return False
 
     def _may_install_alone(self) -> NodeDetails | None:
-        """Return what was last asked of this node, where that is an installation that needs nobody.
+        """Return what was last asked of this node, where that is something that needs nobody.
 
-        A person at the console may ask for one instead, of the last configuration known.
+        A person at the console may ask for it instead, of the last configuration known.
         """
         details = remembered(self._engine.facts, self._host.run)
-        wanted = self._forced
-        if details is not None and wanted == "auto":
-            wanted = str(details.boot_state)
-        return details if wanted in (State.INST, State.RINS) else None
+        alone = (State.INST, State.RINS, State.IMAGE, State.OTHER)
+        return details if details is not None and self._wanted(details) in alone else None
 
     def _show_plan(self) -> None:
         self._host.console.say(describe(self._engine.facts[Inventory]))
@@ -149,9 +165,17 @@ class Program:
     def _chain(self) -> None:
         how = self._engine.facts[Chain].how
         self._host.events.tell("chain.started", how=str(how))
-        self._machine.fire("chain", f"the installed system starts by {how}")
+        self._machine.fire("chain", f"what is on the disk starts by {how}")
         self._sink.flush(FLUSH_SECONDS)
         leave(self._host.run, how)
+
+    def _tell_record(self) -> None:
+        """Tell the server what is known of the other system's disk, if it was away when that was written."""
+        facts = self._engine.facts
+        records = DiskRecords(facts, self._host.events)
+        record = records.of(facts[NodeDetails].disk_image.id)
+        if record is not None:
+            records.tell(record)
 
     def _steps(self, state: State) -> tuple[Step, ...]:
         return steps_for(state, self._engine.facts.kinds())

@@ -12,6 +12,7 @@ import click
 from bootserver import (
     cli_classic,
     cli_delegate,
+    cli_disk_image,
     cli_enrol,
     cli_image,
     cli_media,
@@ -152,6 +153,7 @@ def serve_command(listen: str, operator: str, plain: bool) -> None:
 
 main.add_command(cli_node.node)
 cli_node.node.add_command(cli_classic.classic)
+cli_node.node.add_command(cli_disk_image.disk_image)
 main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bootserver import events, neighbours, nodes, slices
 from bootserver.status import Status, fold
 from bootserver.tables import Node
-from wire.messages import RunLevel, TargetState
+from wire.messages import DiskRecord, RunLevel, TargetState
 from wire.neighbours import METHOD as MEET
 from wire.neighbours import Offer
 from wire.structure import MalformedMessage, structure, unstructure
@@ -22,6 +22,7 @@ from wire.structure import MalformedMessage, structure, unstructure
 EVENTS_PER_CALL = 1000
 EVENT_BYTES = 16 * 1024
 INVENTORY_BYTES = 512 * 1024
+DISK_RECORD_BYTES = 4096
 HOST_KEYS = 8
 HOST_KEY_CHARACTERS = 4096
 
@@ -62,12 +63,14 @@ def get_node_details(session: Session, node: Node, _: object = None) -> object:
 
 
 def update_node(session: Session, node: Node, changes: object) -> object:
-    """BootUpdateNode({boot_state, run_id, ssh_host_keys | ssh_host_key, inventory}): what a node may change.
+    """BootUpdateNode({boot_state, run_id, ssh_host_keys | ssh_host_key, inventory, disk_record}).
 
+    That is what a node may change.
     The only intent that it may change is the finished (re)installation that it names by its run, to boot.
     """
     fields = _struct(changes)
-    unknown = fields.keys() - {"boot_state", "run_id", "ssh_host_keys", "ssh_host_key", "inventory"}
+    known = {"boot_state", "run_id", "ssh_host_keys", "ssh_host_key", "inventory", "disk_record"}
+    unknown = fields.keys() - known
     if unknown:
         raise Faulty(FaultCode.ARGUMENT, f"a node does not change {', '.join(sorted(unknown))}")
     if "boot_state" in fields:
@@ -78,7 +81,17 @@ def update_node(session: Session, node: Node, changes: object) -> object:
         node.ssh_host_keys = _host_keys([fields["ssh_host_key"]])
     if "inventory" in fields:
         node.inventory = _bounded(_struct(fields["inventory"]), INVENTORY_BYTES, "inventory")
+    if "disk_record" in fields:
+        node.disk_record = _disk_record(fields["disk_record"])
     return 1
+
+
+def _disk_record(said: object) -> dict[str, Any]:
+    try:
+        record = structure(_struct(said), DiskRecord)
+    except MalformedMessage as error:
+        raise Faulty(FaultCode.ARGUMENT, f"disk_record: {error}") from None
+    return _bounded(unstructure(record), DISK_RECORD_BYTES, "disk_record")
 
 
 def _finish(node: Node, boot_state: object, run_id: object) -> None:
@@ -91,6 +104,8 @@ def _finish(node: Node, boot_state: object, run_id: object) -> None:
     if node.boot_state not in nodes.INSTALLING:
         raise Faulty(FaultCode.PERMISSION, f"the operator wants {node.boot_state}")
     nodes.set_intent(node, TargetState.BOOT)
+    # Its own system is on the disk again.
+    node.disk_record = {}
 
 
 def _host_keys(keys: object) -> list[str]:

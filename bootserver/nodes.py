@@ -14,9 +14,19 @@ from bootserver.events import tell
 from bootserver.generations import changed
 from bootserver.tables import Node, Waiting
 from wire.errors import ConfigurationError
-from wire.messages import DiskPolicy, Minimum, NodeDetails, TargetState, VolumeSizes
+from wire.messages import (
+    NO_DISK_ORDER,
+    DiskOrder,
+    DiskPolicy,
+    DiskRecord,
+    Minimum,
+    NodeDetails,
+    TargetState,
+    VolumeSizes,
+)
 from wire.sealing import MasterKey
 from wire.session import NodeKey
+from wire.structure import structure
 
 # The intents that begin another installation.
 INSTALLING = (TargetState.NEW, TargetState.INST, TargetState.RINS)
@@ -103,13 +113,42 @@ def new_run_id() -> str:
 def set_intent(node: Node, state: TargetState, *, clean: bool = False) -> None:
     """Change what is wanted of a node. Asking for an installation always begins a new run.
 
-    `clean` is for a reinstallation that takes nothing from the former root.
+    It takes back a disk image, too: the node shall be itself. `clean` is for a reinstallation that takes
+    nothing from the former root.
     """
     node.boot_state = str(state)
     node.clean = clean
     if state in INSTALLING:
         node.run_id = new_run_id()
+        _forget_order(node)
     changed(node)
+
+
+def order_disk_image(node: Node, image: str, disk: str) -> None:
+    """Let a node run another system; `disk` "" means its system disk. A new order, also of the same image."""
+    node.disk_order, node.disk_image, node.disk_named = new_run_id(), image, disk
+    changed(node)
+
+
+def drop_disk_image(node: Node) -> bool:
+    """Let a node be itself again; returns whether that takes a reinstallation, which is its intent then."""
+    if node.disk_record:
+        set_intent(node, TargetState.RINS)
+        return True
+    _forget_order(node)
+    changed(node)
+    return False
+
+
+def disk_order(session: Session, node: Node) -> DiskOrder:
+    """Return the order of another system. Raises NoSuchImage."""
+    if not node.disk_order:
+        return NO_DISK_ORDER
+    return DiskOrder(node.disk_order, current_image(session, node.disk_image), node.disk_named)
+
+
+def _forget_order(node: Node) -> None:
+    node.disk_order = node.disk_image = node.disk_named = ""
 
 
 def details(session: Session, node: Node) -> NodeDetails:
@@ -133,6 +172,8 @@ def details(session: Session, node: Node) -> NodeDetails:
         bandwidth_kib=node.bandwidth_kib,
         clean=node.clean,
         neighbours=node.neighbours,
+        disk_image=disk_order(session, node),
+        disk_records=(structure(node.disk_record, DiskRecord),) if node.disk_record else (),
     )
 
 

@@ -111,6 +111,14 @@ def set_field(node: Node, field: str, text: str) -> None:
         raise BadSetting(f"{field}: {error}") from None
 
 
+def check_line(text: str) -> str:
+    """Return a line of text that may go to a node, such as a serial number. Raises BadSetting."""
+    try:
+        return _line(text)
+    except ValueError as error:
+        raise BadSetting(f"{text!r}: {error}") from None
+
+
 def read_ssh_keys(files: tuple[Path, ...]) -> list[str]:
     """Return the public keys in the files. Raises BadSshKey, never quoting what may be a private one."""
     keys: dict[str, None] = {}

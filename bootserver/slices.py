@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bootserver import nodes
 from bootserver.catalogue import NoSuchImage, current_image
 from bootserver.generations import changed
 from bootserver.tables import Delegate, Node, Service, Slice
@@ -163,6 +164,7 @@ def for_node(session: Session, node: Node) -> NodeSlivers:
         images=tuple(ref for ref in (_published(session, name) for name in images) if ref),
         accounts=tuple(Account(item.name, tuple(item.keys), DELEGATE) for item in node.delegates),
         generation=node.generation,
+        disk_image=nodes.disk_order(session, node),
     )
 
 

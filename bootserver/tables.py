@@ -11,7 +11,7 @@ from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 from wire.slivers import Instantiation
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 5
+SCHEMA = 6
 
 
 class Base(DeclarativeBase):
@@ -69,6 +69,10 @@ class Node(Base):
     base_image: Mapped[str] = mapped_column(String(64))
     images: Mapped[list[str]] = mapped_column(default=list)
     ssh_keys: Mapped[list[str]] = mapped_column(default=list)
+    # Another system that it shall run: the order's id ("" for none), an image's name, maybe a certain disk.
+    disk_order: Mapped[str] = mapped_column(default="")
+    disk_image: Mapped[str] = mapped_column(default="")
+    disk_named: Mapped[str] = mapped_column(default="")
 
     # What was seen.
     contacted: Mapped[float] = mapped_column(default=0.0)
@@ -83,6 +87,9 @@ class Node(Base):
     ssh_host_keys: Mapped[list[str]] = mapped_column(default=list)
     inventory: Mapped[dict[str, Any]] = mapped_column(default=dict)
     status: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # What it said of a disk image that it wrote, as wire.messages.DiskRecord has it; {} when it has its own
+    # system on the disk.
+    disk_record: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
     slivers: Mapped[list[Sliver]] = relationship(back_populates="node", cascade="all, delete-orphan")
     services: Mapped[list[Service]] = relationship(cascade="all, delete-orphan")

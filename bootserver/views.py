@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from bootserver.status import Status
 from bootserver.tables import Event, Node
+from wire.messages import RunLevel
 from wire.structure import structure, unstructure
 
 # A node that is up checks in at least this often (GetSlivers, every 600 to 900 s).
@@ -26,12 +27,18 @@ def node_row(node: Node) -> dict[str, Any]:
         "run_id": node.run_id,
         "generation": node.generation,
         "contacted": node.contacted,
-        "silent": 0 < node.contacted < time.time() - SILENT_SECONDS,
+        "silent": _is_silent(node),
         "address": node.address,
         "site": node.site,
         "shared_key": node.shared_key,
         "status": unstructure(node_status(node)),
     }
+
+
+def _is_silent(node: Node) -> bool:
+    """Say whether a node that should be heard of is not; another system says nothing."""
+    should = node.run_level != RunLevel.DISKIMAGE
+    return should and 0 < node.contacted < time.time() - SILENT_SECONDS
 
 
 def node_status(node: Node) -> Status:
@@ -61,6 +68,9 @@ def node_whole(node: Node) -> dict[str, Any]:
         "neighbours": node.neighbours,
         "kernel_arguments": node.kernel_arguments,
         "base_image": node.base_image,
+        "disk_image": node.disk_image,
+        "disk_named": node.disk_named,
+        "disk_record": node.disk_record,
         "images": node.images,
         "slices": sorted(sliver.slice.name for sliver in node.slivers),
         "classic": node.classic is not None,

@@ -270,7 +270,7 @@ def _assembled(events: Events, sink: ServerSink, watch: Watch | None = None) -> 
     events.tell("program.started", hostname=left.hostname)
     runner = Runner()
     images = Images(runner, events, shares=options.neighbours == "on")
-    backends = plugins.load(Node(runner, events, images.unpack))
+    backends = plugins.load(Node(runner, events, images.unpack, bring=images.bring))
     server = Upstream(runner, events, left, sink, images, Refusals(Journal(JOURNAL)), watch)
     records, decisions = Records(), Decisions()
     if (damage := decisions.mend()) is not None:
@@ -303,7 +303,8 @@ def _open_api(parts: _Assembled, events: Events) -> None:
 
 def _backends() -> tuple[Backend, ...]:
     runner, events = Runner(), Events(PROGRAM)
-    return plugins.load(Node(runner, events, Images(runner, events).unpack))
+    images = Images(runner, events)
+    return plugins.load(Node(runner, events, images.unpack, bring=images.bring))
 
 
 def _desired() -> NodeSlivers:

@@ -21,9 +21,11 @@ from hwdetect import dongle as dongles
 from hwdetect import media
 from hwdetect.media import Candidate
 from images.cache import Cache
+from images.disk_record import NoDongle
+from images.disk_write import NotADisk
 from images.documents import NODE_DETAILS, Documents
 from images.fetch import Supply, pins
-from images.manifest import MalformedManifest, Manifest, SignedImage, is_digest, parse
+from images.manifest import ImageKind, MalformedManifest, Manifest, SignedImage, is_digest, parse
 from images.neighbours import Neighbours, meeting
 from images.plan import OldTree
 from images.relatives import relatives_of
@@ -32,6 +34,7 @@ from images.source import source_of
 from images.trust import ImageTrust, SignedImages
 from images.unpack import install
 from images.verify import Deviation, deviations
+from images.write import TargetFull
 from steps.read_configuration import configuration_of, trusted_root_of
 from wire import handoff
 from wire.errors import BootError, CommandError, ConfigurationError, TransientError
@@ -204,6 +207,37 @@ class Images:
             cache_bytes=moved.cache_bytes,
             neighbour_bytes=moved.neighbour_bytes,
         )
+
+    def bring(self, ref: ImageRef) -> int:
+        """Bring the signed image of a whole disk into the dongle, as far as there is room.
+
+        Returns the size of the disk in bytes. Raises what ImageTrust and images.fetch.Supply raise, NotADisk,
+        NoDongle, KeyMediumAbsent.
+        """
+        configuration, root = self._identity()
+        with self._cache() as cache:
+            if not cache.stores:
+                raise NoDongle("the other system's disk is noted on it, and started by it")
+            signed = self._signed(ImageTrust(root, cache, configuration.key), http_of(configuration))
+            with Supply(source_of(configuration), cache) as supply:
+                manifest = supply.manifest(signed.vouch(ref))
+            if manifest.kind is not ImageKind.DISK:
+                raise NotADisk(manifest.name)
+            with Supply(source_of(configuration), cache, pins([manifest])) as supply:
+                for _ in supply.bring_all(manifest.blobs):
+                    pass
+            if supply.refused:
+                detail = "the dongle is too small for all of it; the rest is fetched while it is written"
+                self._events.tell("prefetch.failed", image=ref.name, code=TargetFull.code, detail=detail)
+        moved = supply.transfer
+        self._events.tell(
+            "transfer",
+            image=ref.name,
+            network_bytes=moved.network_bytes,
+            cache_bytes=moved.cache_bytes,
+            neighbour_bytes=moved.neighbour_bytes,
+        )
+        return manifest.disk_bytes
 
     def compare(self, image: SignedImage, tree: Path) -> Iterator[Deviation]:
         """Yield what of `tree` is not as in the image that it was made from.

@@ -18,6 +18,8 @@ class ChainHow(StrEnum):
 
     KEXEC = "kexec"
     REBOOT = "reboot"
+    # Another system, by the disk's own boot loader (see host/start_disk.py).
+    DISK = "disk"
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def claim_and_empty(run: Runner, disk: LayoutDisk) -> None:
     leave it without a claim.
     """
     table = read_table(run, disk.path)
-    ours = table is not None and table.guid.startswith(CLAIM_MAGIC)
+    ours = disk.found.startswith(CLAIM_MAGIC) or (table is not None and table.guid.startswith(CLAIM_MAGIC))
     script = f"label: gpt\nlabel-id: {disk.claim.upper()}\n".encode()
     wipe = ["--wipe", "never" if ours else "always"]
     run(["sfdisk", "--lock", "--quiet", "--no-reread", "--force", *wipe, disk.path], input=script)

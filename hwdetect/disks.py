@@ -79,6 +79,14 @@ class DiskHoldsData(UnsupportedHardware):
     hint = "To give up that data, name the disk at the server by its serial number or WWN, or wipe it."
 
 
+class DiskNameless(UnsupportedHardware):
+    """A disk that is to hold the image of another system could not be told from others later."""
+
+    code = "disk-nameless"
+    title = "The disk has neither serial number nor WWN"
+    hint = "Use a disk that has one: by that a node knows later which disk it wrote."
+
+
 @dataclass(frozen=True)
 class Refused:
     """A disk that is not used, with the reason."""
@@ -145,6 +153,45 @@ def named_disk(name: str, needed_mib: int, inventory: Inventory, media: Media) -
     Raises DiskNotFound, DisksAmbiguous, DiskRefused, DiskTooSmall.
     """
     return _Chooser(inventory, media, needed_mib).named(name, needed_mib)
+
+
+def image_disk(named: str, policy: DiskPolicy, needed_mib: int, inventory: Inventory, media: Media) -> Disk:
+    """Return the disk that the image of another system goes onto: the one named, else the system disk.
+
+    Raises DiskNotFound, DisksAmbiguous, DiskRefused, DiskTooSmall, NoDisk, DiskHoldsData, DiskNameless.
+    """
+    chooser = _Chooser(inventory, media, needed_mib)
+    name = named or policy.system
+    if name:
+        disk = chooser.named(name, needed_mib)
+    else:
+        data = {part.strip().casefold() for part in policy.data.split(",")}
+        disk = chooser.only_system([each for each in inventory.disks if _names(each) & data])
+    if not disk.serial and not disk.wwn:
+        raise DiskNameless(describe_disk(disk))
+    return disk
+
+
+def candidates(inventory: Inventory) -> tuple[Disk, ...]:
+    """Return the disks of an installed node that an image may go onto, its own system disk among them."""
+    return tuple(
+        disk
+        for disk in inventory.disks
+        if (disk.serial or disk.wwn)
+        and not disk.read_only
+        and not any(role.endswith(("medium", "dongle")) for role in disk.roles)
+    )
+
+
+def system_disk(inventory: Inventory) -> Disk | None:
+    """Return the disk that an installed node has its system on, None where it is not claimed."""
+    found = (disk for disk in inventory.disks if claimed_role(disk.table_guid) is DiskRole.SYSTEM)
+    return next(found, None)
+
+
+def is_named(disk: Disk, name: str) -> bool:
+    """Say whether a configuration may mean this disk by that name."""
+    return name.casefold() in _names(disk)
 
 
 def needs_confirmation(layout: Layout, inventory: Inventory) -> tuple[Disk, ...]:

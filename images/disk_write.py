@@ -133,6 +133,20 @@ def verify_disk(manifest: Manifest, path: Path, supply: Supply, on_progress: Pro
         _compare_hole(path, target, end, manifest.disk_bytes - end)
 
 
+def image_head(manifest: Manifest, supply: Supply, size: int) -> bytes:
+    """Return the first `size` bytes of the disk that was imaged. Raises as verify_disk() does."""
+    head = bytearray(min(size, manifest.disk_bytes))
+    room = _room(manifest)
+    with closing(_laid(manifest, supply)) as laid:
+        for each in laid:
+            for offset, data in each.data(room):
+                kept = data[: max(0, len(head) - offset)]
+                head[offset : offset + len(kept)] = kept
+            if each.ranges[-1][0] >= len(head):
+                break
+    return bytes(head)
+
+
 def _laid(manifest: Manifest, supply: Supply) -> Generator[_Laid, None, None]:
     if manifest.kind is not ImageKind.DISK:
         raise NotADisk(manifest.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
@@ -36,3 +37,20 @@ def change(path: Path, content: Mapping[int, bytes]) -> Path:
             file.seek(offset)
             file.write(data)
     return path
+
+
+def gpt_head(guid: str, sector: int = 512) -> bytes:
+    """The first MiB of a disk with a GPT of this GUID, as far as it is looked at."""
+    head = bytearray(MIB)
+    head[510:512] = b"\x55\xaa"
+    head[sector : sector + 8] = b"EFI PART"
+    head[sector + 56 : sector + 72] = uuid.UUID(guid).bytes_le
+    return bytes(head)
+
+
+def mbr_head(number: int) -> bytes:
+    """The first MiB of a disk with an MBR of this id."""
+    head = bytearray(MIB)
+    head[440:444] = number.to_bytes(4, "little")
+    head[510:512] = b"\x55\xaa"
+    return bytes(head)

@@ -37,6 +37,8 @@ class RunLevel(StrEnum):
     SAFEBOOT = "safeboot"
     FAILBOOT = "failboot"
     REINSTALL = "reinstall"
+    # Handed over to the other system on its disk, which reports nothing.
+    DISKIMAGE = "diskimage"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,40 @@ class ImageRef:
 
 
 @dataclass(frozen=True)
+class DiskOrder:
+    """That the node shall run another system: the image of a whole disk. Nothing is ordered with `id` "".
+
+    `id` is another one each time that an operator asks, so that the same image can be written again. `disk`
+    is a serial number or WWN, "" for the node's system disk.
+    """
+
+    id: str = ""
+    image: ImageRef = ImageRef("", "")
+    disk: str = ""
+
+
+NO_DISK_ORDER = DiskOrder()
+
+
+@dataclass(frozen=True)
+class DiskRecord:
+    """What a node noted of a disk image that it wrote, or began to write (not `whole`), by the order `id`.
+
+    `serial`, `wwn` and `size_mib` say onto which disk. `table` is the id of the image's partition table, by
+    which the disk is recognised; `claim` stands for it where disks are told by their claims.
+    """
+
+    id: str
+    image: ImageRef
+    serial: str
+    wwn: str
+    size_mib: int
+    table: str
+    claim: str
+    whole: bool
+
+
+@dataclass(frozen=True)
 class NodeDetails:
     """The node's configuration as the server keeps it: the reply to BootGetNodeDetails.
 
@@ -85,6 +121,8 @@ class NodeDetails:
     have images too, asked before the server itself; `bandwidth_kib` bounds what is fetched of images, in
     KiB per second, 0 for no bound. `clean` wants the root file system made anew also in a reinstallation
     that could take files from it. With `neighbours` nodes of one LAN give each other what they have.
+    `disk_image` is the other system that it shall run instead of its own, `disk_records` what it said last
+    of such a disk.
     """
 
     node_id: int
@@ -104,6 +142,8 @@ class NodeDetails:
     bandwidth_kib: int = 0
     clean: bool = False
     neighbours: bool = True
+    disk_image: DiskOrder = NO_DISK_ORDER
+    disk_records: tuple[DiskRecord, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a mirror or a bound, whoever says it. Raises ValueError."""

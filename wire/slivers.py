@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from wire.messages import ImageRef
+from wire.messages import NO_DISK_ORDER, DiskOrder, ImageRef
 from wire.rspec import RSpec
 
 # A letter or digit at both ends: systemd takes neither a leading nor a trailing dash in a machine's name.
@@ -181,6 +181,7 @@ class NodeSlivers:
     """The reply to GetSlivers. Of two replies the one with the later timestamp counts.
 
     `generation` is another one after every change at the server; 0 from one that does not tell of changes.
+    `disk_image` is another system that the node shall run instead of all this.
     """
 
     timestamp: int
@@ -191,6 +192,7 @@ class NodeSlivers:
     images: tuple[ImageRef, ...] = ()
     accounts: tuple[Account, ...] = ()
     generation: int = 0
+    disk_image: DiskOrder = NO_DISK_ORDER
 
     def __post_init__(self) -> None:
         # a_b and a-b would be one machine.
@@ -199,7 +201,8 @@ class NodeSlivers:
         _unique("image", (image.name for image in self.images))
         _unique("delegate", (account.name for account in self.delegates))
         _one_owner_each(self.slivers)
-        for image in self.images:
+        ordered = (self.disk_image.image,) if self.disk_image.id else ()
+        for image in (*self.images, *ordered):
             check_image_name(image.name)
             if not re.fullmatch("[0-9a-f]{64}", image.manifest):
                 raise ValueError(f"image {image.name}: the manifest is not a SHA-256 in hex")

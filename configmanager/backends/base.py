@@ -65,18 +65,24 @@ class Item:
     running: bool
 
 
+def _bring_nothing(ref: ImageRef) -> int:
+    raise RuntimeError(f"this node brings no disk images: {ref.name}")
+
+
 @dataclass(frozen=True)
 class Node:
     """The node as backends see it; `root` is "/" but in tests.
 
     `unpack` lays an image into an existing empty folder, verified: from trees that images were laid into
-    before, the cache, or the network.
+    before, the cache, or the network. `bring` brings the image of a whole disk into the cache, as far as it
+    has room, and returns the size of that disk in bytes.
     """
 
     run: Runner
     events: Events
     unpack: Callable[[ImageRef, Path, Sequence[OldTree]], None]
     root: Path = Path("/")
+    bring: Callable[[ImageRef], int] = _bring_nothing
 
 
 class Backend(ABC):

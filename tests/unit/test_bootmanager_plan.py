@@ -23,7 +23,7 @@ def offered(monkeypatch):
     monkeypatch.setattr(plan, "entry_points", lambda group: entries if group == plan.GROUP else [])
 
 
-@pytest.mark.parametrize("state", [State.NEW, State.INST, State.RINS, State.BOOT])
+@pytest.mark.parametrize("state", [State.NEW, State.INST, State.RINS, State.BOOT, State.IMAGE, State.OTHER])
 def test_facts_add_up(state):
     before = plan.steps_for(State.AUTO)
     known = tuple(kind for step in before for kind in step.gives)

@@ -1,5 +1,6 @@
 """The life of one boot: which plans run in which order, and what leads to debug mode and out of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,35 @@ from host.report import ServerSink
 from host.run import Runner
 from host.server import AuthenticationRefused, CallRefused, ServerClient
 from hwdetect.inventory import Inventory
+from images.cache import Cache
 from images.neighbours import Neighbours
 from images.trust_errors import OfflineTooLong
 from steps.base import Effect, Step, holds
-from wire.messages import ImageRef, NodeDetails, TargetState
+from wire.messages import NO_DISK_ORDER, DiskOrder, DiskRecord, ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration
 from wire.session import NodeKey
-from wire.structure import MalformedMessage
+from wire.structure import MalformedMessage, unstructure
 
+NO_CACHE = Cache(None, Events("test"))
 CONFIGURATION = NodeConfiguration(7, NodeKey(bytes(32)), "http://x", NetworkSettings())
 
 
 class Node:
     """A program whose plans are replaced by what the test says; records what ran."""
 
-    def __init__(self, monkeypatch, *, wanted="boot", forced="auto", installed_for=None, failures=()):
+    def __init__(
+        self,
+        monkeypatch,
+        *,
+        wanted="boot",
+        forced="auto",
+        installed_for=None,
+        failures=(),
+        order=NO_DISK_ORDER,
+        records=(),
+    ):
         self.wanted, self.failures = wanted, list(failures)
+        self.order, self.records = order, records
         self.ran, self.causes, self.told, self.left = [], [], [], []
         self.calls, self.known = [], 0
         # Facts go by their class, so the fake is a ServerClient whose one method is replaced.
@@ -87,10 +101,21 @@ class Node:
 
     def facts(self, state):
         if state is State.AUTO:
-            details = NodeDetails(7, "n1", TargetState(self.wanted), "r1", 3, ImageRef("base", "ab"))
             inventory = Inventory.__new__(Inventory)
-            return (CONFIGURATION, self.client, details, inventory)
-        return (Chain(ChainHow.KEXEC),) if state is State.BOOT else ()
+            return (CONFIGURATION, NO_CACHE, self.client, self.details(), inventory)
+        return {State.BOOT: (Chain(ChainHow.KEXEC),), State.OTHER: (Chain(ChainHow.DISK),)}.get(state, ())
+
+    def details(self):
+        return NodeDetails(
+            7,
+            "n1",
+            TargetState(self.wanted),
+            "r1",
+            3,
+            ImageRef("base", "ab"),
+            disk_image=self.order,
+            disk_records=self.records,
+        )
 
     def run(self):
         self.program.run()
@@ -260,3 +285,75 @@ def test_a_failure_ends_the_sharing_of_images(monkeypatch):
     node = make(monkeypatch, wanted="inst", failures=[(State.INST, NotInstalled("why"), (near,))])
     node.run()
     assert closed == [near]
+
+
+# --- another system ---
+
+ORDER = DiskOrder("o1", ImageRef("appliance", "cd"))
+WHOLE = DiskRecord("o1", ORDER.image, "S-1", "", 8192, "0badcafe", "", whole=True)
+WRITING = replace(WHOLE, whole=False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "order", "records", "plans"),
+    [
+        ("boot", ORDER, (), ["auto", "image", "other"]),
+        ("boot", ORDER, (WRITING,), ["auto", "image", "other"]),
+        ("boot", ORDER, (WHOLE,), ["auto", "other"]),
+        ("boot", replace(ORDER, id="o2"), (WHOLE,), ["auto", "image", "other"]),
+        # Taken back: what is on the disk decides, and that is no finished installation.
+        ("boot", NO_DISK_ORDER, (WHOLE,), ["auto", "boot"]),
+        ("rins", NO_DISK_ORDER, (WHOLE,), ["auto", "rins", "boot"]),
+        # Ordered for a node that is not one yet.
+        ("inst", ORDER, (), ["auto", "inst", "boot"]),
+    ],
+)
+def test_another_system_is_written_once_and_started_each_time(monkeypatch, wanted, order, records, plans):
+    node = make(monkeypatch, wanted=wanted, order=order, records=records)
+    assert node.run() == plans
+    assert node.left == [ChainHow.DISK if plans[-1] == "other" else ChainHow.KEXEC]
+
+
+def test_the_server_is_told_before_the_machine_is_handed_over(monkeypatch):
+    node = make(monkeypatch, order=ORDER)
+    node.run()
+    levels = [fields["run_level"] for method, fields in node.calls if method == "ReportRunlevel"]
+    assert levels == ["reinstall", "diskimage"]
+
+
+def test_a_record_that_the_server_lacks_is_told_at_the_next_boot(monkeypatch):
+    node = make(monkeypatch, order=ORDER, records=(WRITING,))
+    monkeypatch.setattr(module.DiskRecords, "of", lambda records, order: WHOLE)
+    assert node.run() == ["auto", "other"]
+    told = [fields["disk_record"] for method, fields in node.calls if method == "BootUpdateNode"]
+    assert told == [unstructure(WHOLE)]
+
+
+@pytest.mark.parametrize("state", [State.IMAGE, State.OTHER])
+def test_a_failure_on_the_way_to_another_system_leads_to_debug_mode(monkeypatch, state):
+    failures = [(state, NotInstalled("why"), ())]
+    node = make(monkeypatch, order=ORDER, failures=failures)
+    node.run()
+    assert node.causes == [("not-installed", state)]
+
+
+@pytest.mark.parametrize(
+    ("records", "installed_for", "plans"),
+    [
+        ((WHOLE,), None, ["other"]),
+        # An image of a node's disk may look like an installation.
+        ((WHOLE,), 7, ["other"]),
+        ((WRITING,), None, ["image", "other"]),
+        ((), None, ["image", "other"]),
+        # Nothing was given up for the image so far.
+        ((), 7, ["boot"]),
+    ],
+)
+def test_without_its_server_another_system_is_started(monkeypatch, records, installed_for, plans):
+    node = make(
+        monkeypatch, installed_for=installed_for, failures=away((CONFIGURATION, NO_CACHE)), order=ORDER
+    )
+    node.records = records
+    monkeypatch.setattr(module, "remembered", lambda facts, run: node.details())
+    assert node.run() == plans
+    assert node.causes == []

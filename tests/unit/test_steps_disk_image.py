@@ -5,72 +5,20 @@ from dataclasses import replace
 
 import pytest
 
-from host.console import Console
-from host.events import Events
-from host.options import Options
-from host.ports import Host
 from host.run import Runner
 from hwdetect.content import MIB, DiskState
 from hwdetect.disks import DiskNotFound, DiskRefused, DiskTooSmall
-from hwdetect.inventory import Firmware, Inventory, Machine
 from hwdetect.media import Dongle, Media
 from images.cache import Cache
 from images.disk_make import make_disk_image
 from images.disk_write import NotADisk
 from images.manifest import SignedImage
-from images.store import BlobStore
-from images.trust import SignedImages
 from images.trust_errors import ImageNotSigned
-from steps import write_disk_image as module
-from steps.base import Context, Facts, Keeps
+from steps.base import Context, Keeps
 from steps.write_disk_image import WriteDiskImage
 from tests.disk_images import sparse
-from tests.unit.image_trees import manifest_of
-from tests.unit.made_disks import BLANK
-from tests.unit.signed_site import KEY
-from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
-
-DISK_BYTES = 4 * MIB
-
-
-class Bench:
-    """A machine with one disk, a file, and a server that has the image of another disk."""
-
-    def __init__(self, folder, monkeypatch):
-        self.disk = sparse(folder / "vda", 5 * MIB, {0: b"old", 3 * MIB: b"precious"})
-        self.before = self.disk.read_bytes()
-        self.image = sparse(folder / "image", DISK_BYTES, {0: b"boot", 2 * MIB: b"root" * 1000})
-        self.store = BlobStore(folder / "store")
-        self.dongle = folder / "dongle"
-        self.dongle.mkdir()
-        self.told, self.taken_down = [], []
-        self.base = manifest_of("base", b"1")
-        self.store.put(self.base.to_bytes())
-        made = make_disk_image("appliance", self.image, self.store, Runner())
-        self.signed = {each.name: SignedImage(each.name, each.digest, None) for each in (made, self.base)}
-        monkeypatch.setattr(module, "source_of", lambda *_: self)
-        monkeypatch.setattr(module, "refuse_in_use", self.taken_down.append)
-        monkeypatch.setattr(module, "release", lambda run, disk: self.taken_down.append(disk))
-
-    def get(self, digest, limit, halt):
-        assert self.store.path(digest).stat().st_size <= limit
-        return self.store.get(digest)
-
-    def context(self, media=None, **more):
-        usual = {"serial": "S-1", "size_bytes": 5 * MIB}
-        usual |= {"state": DiskState.FOREIGN, "content": ("ext4 precious",)}
-        disk = replace(BLANK, path=str(self.disk), **(usual | more))
-        events = Events("test", (lambda event: self.told.append((event.event, event.data)),))
-        facts = (
-            NodeConfiguration(1, KEY, "http://server", NetworkSettings()),
-            NodeDetails(1, "n", TargetState.DBG, "r", 1, ImageRef("base", self.base.digest)),
-            Cache(self.dongle, events),
-            SignedImages(self.signed),
-            Inventory(Machine("", "", ""), Firmware.BIOS, 1, 1, (disk,), (), ()),
-            media or Media(),
-        )
-        return Context(Host(None, None, events, Console([]), Options()), Facts(facts))
+from tests.unit.disk_bench import DISK_BYTES, Bench
+from wire.messages import NodeDetails
 
 
 @pytest.fixture

@@ -23,8 +23,11 @@ from steps.choose_disks import ChooseDisks
 from steps.format import Format
 from steps.partition import Partition
 from tests.unit.image_trees import manifest_of
+from tests.unit.signed_site import KEY
 from wire.messages import DiskPolicy, ImageRef, NodeDetails, TargetState
+from wire.nodeconf import NetworkSettings, NodeConfiguration
 
+CONFIGURATION = NodeConfiguration(1, KEY, "http://server", NetworkSettings())
 GIB = 1024**3
 RUN = "ab" * 16
 NIC = Nic("ens3", "52:54:00:12:34:56", "e1000", "", "")
@@ -102,7 +105,8 @@ def test_the_choice_tells_which_disks_are_left_alone():
     told = []
     details = NodeDetails(1, "n", TargetState.INST, RUN, 1, ImageRef("b", "0"), disks=DiskPolicy("S-vda"))
     foreign = disk("vdb", DiskState.FOREIGN, ("ext4 precious",))
-    seen = ChooseDisks().observe(context(machine(disk("vda"), foreign), Media(), details, told=told))
+    facts = (machine(disk("vda"), foreign), Media(), details, CONFIGURATION, Cache(None, Events("test")))
+    seen = ChooseDisks().observe(context(*facts, told=told))
     assert seen.holds
     assert seen.facts == (layout("vda"),)
     reason = "it holds data that is not ours"

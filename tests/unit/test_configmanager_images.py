@@ -1,7 +1,7 @@
 """How the installed node comes by images: what is signed decides, at a time that is authenticated."""
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -13,10 +13,14 @@ from host.server import ServerClient
 from images.cache import Cache
 from images.documents import NODE_DETAILS, Document, Documents
 from images.fetch import Transfer, pins
+from tests.unit.image_trees import manifest_of
+from images.disk_record import NoDongle
+from images.disk_write import NotADisk
+from images.manifest import parse
 from images.neighbours import Neighbours
 from images.plan import OldTree
 from images.trust_errors import ImageNotSigned, MetadataExpired, NothingKnownOffline
-from tests.unit.image_trees import manifest_of
+from tests.disk_images import MIB, mbr_head, sparse
 from tests.unit.signed_site import KEY, NOW, Site
 from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration
@@ -37,8 +41,13 @@ class Node(Site):
         self.images = Images(None, self.events)
         monkeypatch.setattr(self.images, "_cache", self.cache)
         monkeypatch.setattr(takeover, "http_of", lambda _: self.path)
+        monkeypatch.setattr(takeover, "source_of", lambda _: self)
         monkeypatch.setattr(takeover, "install", self.install)
         monkeypatch.setattr(Neighbours, "start", lambda _: True)
+
+    def get(self, digest, limit, halt):
+        """Be the source of blobs."""
+        return self.server.state.blobs.get(digest)
 
     @contextmanager
     def cache(self):
@@ -170,3 +179,56 @@ def test_of_another_nodes_dongle_nothing_is_believed(node, tmp_path):
     Documents(Cache(node.dongle, node.events), KEY).write(NODE_DETAILS, Document(3, unstructure(details)))
     node.images.unpack(node.ref, tmp_path)
     assert (node.used.budget_bytes, node.keep) == (None, frozenset())
+
+
+# --- images of whole disks ---
+
+
+def disk_image(node, tmp_path):
+    disk = sparse(tmp_path / "disk.img", 40 * MIB, {0: mbr_head(7), 33 * MIB: b"root"})
+    printed = node.server.cli_json("image", "publish", "appliance", disk)
+    return ImageRef("appliance", printed["manifest"])
+
+
+def test_all_of_a_disk_image_is_brought_into_the_dongle(node, tmp_path):
+    ref = disk_image(node, tmp_path)
+    # The command line signs at the time of this machine.
+    node.connect(time.time())
+    assert node.images.bring(ref) == 40 * MIB
+    manifest = parse(node.server.state.blobs.get(ref.manifest))
+    with node.cache() as cache:
+        assert [cache.has(blob) for blob in manifest.blobs] == [True] * len(manifest.blobs)
+        assert len(manifest.packs) == 2
+    assert ("transfer", None) in node.told
+
+
+def test_a_disk_image_must_be_signed_and_of_a_disk(node, tmp_path):
+    ref = disk_image(node, tmp_path)
+    # The command line signs at the time of this machine.
+    node.connect(time.time())
+    with pytest.raises(ImageNotSigned):
+        node.images.bring(replace(ref, manifest="0" * 64))
+    (tmp_path / "tree").mkdir()
+    printed = node.server.cli_json("image", "publish", "tree", tmp_path / "tree")
+    with pytest.raises(NotADisk):
+        node.images.bring(ImageRef("tree", printed["manifest"]))
+
+
+def test_without_a_dongle_no_disk_image_is_brought(node, tmp_path, monkeypatch):
+    ref = disk_image(node, tmp_path)
+    # The command line signs at the time of this machine.
+    node.connect(time.time())
+    monkeypatch.setattr(node.images, "_cache", lambda: nullcontext(Cache(None, node.events)))
+    with pytest.raises(NoDongle):
+        node.images.bring(ref)
+
+
+def test_a_dongle_that_is_too_small_for_it_is_told_and_stops_nothing(node, tmp_path, monkeypatch):
+    ref = disk_image(node, tmp_path)
+    # The command line signs at the time of this machine.
+    node.connect(time.time())
+    room = len(node.server.state.blobs.get(ref.manifest)) + 1
+    small = Cache(node.dongle, node.events, budget_bytes=room)
+    monkeypatch.setattr(node.images, "_cache", lambda: nullcontext(small))
+    assert node.images.bring(ref) == 40 * MIB
+    assert ("prefetch.failed", "target-full") in node.told

@@ -3,6 +3,7 @@
 import itertools
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -170,3 +171,26 @@ def test_settling_is_skipped_where_the_kernel_told_nothing_new(tmp_path):
     counter.write_text("10")
     settle()
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("found", "table", "wipe"),
+    [
+        ("", "", "always"),
+        ("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "always"),
+        (DATA.claim, DATA.claim, "never"),
+        # Another system's table, on a disk that was recognised as ours.
+        (DATA.claim, "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "never"),
+    ],
+)
+def test_a_disk_of_ours_is_claimed_in_one_write(monkeypatch, found, table, wipe):
+    ran = []
+
+    def run(argv, **_):
+        ran.append([str(word) for word in argv])
+        said = {"partitiontable": {"label": "gpt", "id": table.upper(), "partitions": []}}
+        return Completed(tuple(ran[-1]), 0, json.dumps(said) if "--json" in argv else "", "", 0.0)
+
+    monkeypatch.setattr(disks, "_forget_partitions", lambda run, disk: None)
+    disks.claim_and_empty(run, replace(DATA, found=found))
+    assert ran[-1][ran[-1].index("--wipe") + 1] == wipe

@@ -1,0 +1,85 @@
+"""A node runs another system from the server's whole disk image, and becomes a node again."""
+
+from pathlib import Path
+
+import pytest
+
+from host import start_disk
+from tests.vm.conftest import MakeSite
+from tests.vm.harness import limits, media
+from tests.vm.harness.artifacts import Artifacts
+from tests.vm.harness.expect import assert_node_is_up
+from tests.vm.harness.hardware import Bus, Disk, Hardware, UsbStick
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.other_system import SAYS, other_system
+from tests.vm.harness.server import wait_until
+from tests.vm.harness.site import NODE, Site
+
+
+@pytest.mark.slow
+def test_a_node_runs_a_disk_image_and_comes_back(installed: MakeSite) -> None:
+    site = installed()
+    machine = site.machine
+    site.server.cli("image", "publish", "other", str(other_system(site.folder / "other.img")))
+    stick = media.remastered(
+        site.folder / "stick.iso", site.built.iso, "systemd.show_status=false",
+        "systemd.show_status=false bm.events=/dev/ttyS1",
+    )  # fmt: skip
+    site.change(boot=UsbStick(stick))
+    site.power_on()
+    assert_node_is_up(site)
+
+    site.server.cli("node", "disk-image", NODE, "other")
+    reboot = machine.wait_event("reboot", timeout=limits.SOON)
+    assert "serial SYSTEM01" in reboot["reason"]
+    machine.wait_event("state.entered", state="image", timeout=limits.BOOT)
+    machine.wait_event("step.done", step="write_ordered_image", timeout=limits.INSTALL)
+    # Nothing but what the installed node had brought before it rebooted.
+    (moved,) = machine.events("transfer", program="bootmanager", image="other")
+    assert moved["network_bytes"] == 0
+    wait_for_the_other_system(site, 1)
+    assert site.server.node(NODE)["run_level"] == "diskimage"
+    assert site.server.node(NODE)["disk_record"]["whole"]
+
+    site.power_cycle()
+    machine.wait_event("state.entered", state="other", timeout=limits.BOOT)
+    wait_for_the_other_system(site, 2)
+    assert machine.written("system") == machine.written("data") == 0
+
+    site.server.cli("node", "disk-image", NODE, "--none")
+    site.power_cycle()
+    machine.wait_event("state.entered", state="rins", timeout=limits.BOOT)
+    machine.wait_event("chain.started", timeout=limits.INSTALL)
+    assert not machine.events("confirm.asked")
+    assert_node_is_up(site)
+    assert site.server.node(NODE)["disk_record"] == {}
+
+
+def wait_for_the_other_system(site: Site, times: int) -> None:
+    site.machine.wait_event("chain.started", how="disk", timeout=limits.BOOT)
+    wait_until("a word of the other system", lambda: site.machine.console().count(SAYS) == times, limits.SOON)
+
+
+def test_the_medium_starts_the_disk_that_the_dongle_names_once(
+    built: Artifacts, accel: str, tmp_path: Path
+) -> None:
+    """GRUB alone: of three disks the one whose beginning has the checksum."""
+    disk = other_system(tmp_path / "other.img")
+    other = media.blank(tmp_path / "blank.img", 64)
+    tree = tmp_path / "dongle"
+    (tree / "grub").mkdir(parents=True)
+    boot = "00000000-0000-4000-8000-000000000001"
+    (tree / start_disk.ENVIRONMENT).write_bytes(start_disk.environment(boot, wished=True))
+    (tree / start_disk.CHECKSUM).write_bytes(start_disk.checksum(str(disk)))
+    dongle = media.ext4(tmp_path / "dongle.img", 64, "BMCACHE", tree)
+    disks = (
+        Disk("blank", other, "BLANK01"),
+        Disk("other", disk, "OTHER01"),
+        Disk("dongle", dongle, "CACHE01", Bus.USB, removable=True),
+    )
+    with Machine(Hardware(UsbStick(built.iso), disks), tmp_path / "logs", accel) as machine:
+        machine.power_on()
+        wait_until("a word of the other system", lambda: SAYS in machine.console(), limits.SOON)
+    said = media.run("debugfs", "-R", f"cat /{start_disk.ENVIRONMENT}", dongle)
+    assert b"bm_disk_once=0\n" in said
+    assert start_disk.wish_of(said) is None

@@ -13,7 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from host.run import Runner
+from host.disks import SYS_BLOCK
+from host.run import CommandMissing, Runner
 from host.storage import CLAIM_MAGIC
 
 MIB = 1024 * 1024
@@ -72,12 +73,27 @@ def probe(run: Runner, path: str, *, offset: int = 0, size_bytes: int = 0) -> di
 
 
 def partitions(run: Runner, path: str) -> dict[str, Any]:
-    """Return the partition table as sfdisk tells it (sectors), {} where there is none."""
-    done = run(["sfdisk", "--json", path], ok=(0, 1))
+    """Return the partition table as sfdisk tells it (sectors), {} where there is none.
+
+    An installed node has no sfdisk, and a kernel that has read the tables of its disks.
+    """
+    try:
+        done = run(["sfdisk", "--json", path], ok=(0, 1))
+    except CommandMissing:
+        return _known_to_kernel(SYS_BLOCK / Path(path).name)
     try:
         return dict(json.loads(done.stdout)["partitiontable"])
     except (ValueError, KeyError):
         return {}
+
+
+def _known_to_kernel(place: Path) -> dict[str, Any]:
+    # In units of 512 bytes whatever the disk's sectors are.
+    found = [
+        {"node": f"/dev/{part.name}", **{key: int((part / key).read_text()) for key in ("start", "size")}}
+        for part in sorted(mark.parent for mark in place.glob("*/partition"))
+    ]
+    return {"sectorsize": 512, "partitions": found}
 
 
 def _ends(path: str, size_bytes: int, tail: int) -> tuple[bytes, bytes]:

@@ -13,7 +13,7 @@ from host.storage import (
     system_disk_mib,
 )
 from hwdetect.content import MIB, DiskState
-from hwdetect.inventory import Disk, Inventory, describe_disk
+from hwdetect.inventory import MEDIA_ROLES, Disk, Inventory, describe_disk
 from hwdetect.media import Media
 from wire.errors import ConfigurationError, UnsupportedHardware
 from wire.messages import DiskPolicy, Minimum, VolumeSizes
@@ -172,26 +172,16 @@ def image_disk(named: str, policy: DiskPolicy, needed_mib: int, inventory: Inven
     return disk
 
 
-def candidates(inventory: Inventory) -> tuple[Disk, ...]:
-    """Return the disks of an installed node that an image may go onto, its own system disk among them."""
-    return tuple(
-        disk
-        for disk in inventory.disks
-        if (disk.serial or disk.wwn)
-        and not disk.read_only
-        and not any(role.endswith(("medium", "dongle")) for role in disk.roles)
-    )
+def disk_to_replace(name: str, inventory: Inventory) -> Disk | None:
+    """Return the disk of an installed node, in use, that an image shall go onto; "" names its system disk.
 
-
-def system_disk(inventory: Inventory) -> Disk | None:
-    """Return the disk that an installed node has its system on, None where it is not claimed."""
-    found = (disk for disk in inventory.disks if claimed_role(disk.table_guid) is DiskRole.SYSTEM)
-    return next(found, None)
-
-
-def is_named(disk: Disk, name: str) -> bool:
-    """Say whether a configuration may mean this disk by that name."""
-    return name.casefold() in _names(disk)
+    None where there is no such disk, or it is a medium or write-protected.
+    """
+    for disk in inventory.disks:
+        meant = name.casefold() in _names(disk) if name else claimed_role(disk.table_guid) is DiskRole.SYSTEM
+        if meant and not disk.read_only and not any(role in MEDIA_ROLES for role in disk.roles):
+            return disk
+    return None
 
 
 def needs_confirmation(layout: Layout, inventory: Inventory) -> tuple[Disk, ...]:

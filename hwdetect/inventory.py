@@ -24,6 +24,7 @@ BOOT_LABEL = "BMBOOT"
 KEY_LABEL = "BMKEY"
 CACHE_LABEL = "BMCACHE"
 _ROLES = {BOOT_LABEL: "boot medium", KEY_LABEL: "key medium", CACHE_LABEL: "cache dongle"}
+MEDIA_ROLES = tuple(_ROLES.values())
 
 # Whole disks by the kernel's names; loop, ram, zram, dm, sr and fd devices are none.
 _DISK_NAME = re.compile(r"sd[a-z]+|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|cciss!c\d+d\d+|md\d+")

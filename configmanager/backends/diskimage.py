@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from configmanager.backends.base import Action, Backend, Item, Reboot, Verb
 from hwdetect.content import MIB
-from hwdetect.disks import DiskNotFound, DiskTooSmall, candidates, is_named, system_disk
+from hwdetect.disks import DiskNotFound, DiskTooSmall, disk_to_replace
 from hwdetect.inventory import Disk, describe_disk, detect
 from wire.slivers import NodeSlivers
 
 
 class DiskImage(Backend):
-    """The node's disks, as they are; the difference to an image of one of them is a reboot.
+    """Nothing of its own on the node: the difference to an ordered image is a reboot.
 
     Nothing is written here. The image is brought into the dongle, so that the boot that writes it needs no
     network, and the disk is looked at, so that what cannot be done costs no reboot. bootmanager proves the
@@ -23,21 +23,18 @@ class DiskImage(Backend):
     claims: ClassVar[frozenset[str]] = frozenset({"disks"})
 
     def observe(self) -> tuple[Item, ...]:
-        """Return the disks that could be meant, each with what is on it; the system disk is what runs."""
-        inventory = detect(self.node.run)
-        system = system_disk(inventory)
-        return tuple(
-            Item(disk.serial or disk.wwn, describe_disk(disk), disk == system)
-            for disk in candidates(inventory)
-        )
+        return ()
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
+        """Say which disk is written, and what it holds.
+
+        For that it looks at the disks, and not in observe(): nodes without an order need not be looked at.
+        """
         order = desired.disk_image
         if not order.id:
             return ()
-        meant = [item for item in observed if (item.name == order.disk if order.disk else item.running)]
-        what = meant[0].digest if meant else order.disk or "the system disk"
-        reason = f"is wanted: the next boot writes it over this disk and DESTROYS what it holds: {what}"
+        lost = describe_disk(self._disk(order.disk))
+        reason = f"is wanted: the next boot writes it over this disk and DESTROYS what it holds: {lost}"
         return (Action(Verb.CREATE, order.image.name, reason),)
 
     def apply(self, desired: NodeSlivers, action: Action) -> Reboot:
@@ -53,13 +50,9 @@ class DiskImage(Backend):
 
     def _disk(self, name: str) -> Disk:
         inventory = detect(self.node.run)
-        if not name:
-            found = system_disk(inventory)
-        else:
-            found = next((disk for disk in candidates(inventory) if is_named(disk, name)), None)
+        found = disk_to_replace(name, inventory)
         if found is None:
+            meant = name or "a disk that this node claimed for its system"
             there = "; ".join(map(describe_disk, inventory.disks))
-            raise DiskNotFound(
-                f"{name or 'a disk that this node claimed for its system'}; there are: {there}"
-            )
+            raise DiskNotFound(f"{meant}; there are: {there}")
         return found

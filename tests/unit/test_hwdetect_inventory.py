@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from host.mounts import Mount
+from host.run import CommandMissing
+from hwdetect import content
 from hwdetect.content import Contents, DiskState
 from hwdetect.inventory import (
     Firmware,
@@ -193,3 +195,23 @@ def test_people_see_what_they_need_to_find_a_disk():
     ):
         assert said in text
     assert "disk     none" in describe(replace(inventory(), disks=(), nics=()))
+
+
+def test_without_sfdisk_the_kernel_knows_what_partitions_there_are(tmp_path, monkeypatch):
+    def run(argv, **_):
+        raise CommandMissing(argv[0])
+
+    for name, start, size in (("vda1", 2048, 2048), ("vda2", 4096, 1048576)):
+        (tmp_path / "vda" / name).mkdir(parents=True)
+        for key, value in (("partition", name[-1]), ("start", start), ("size", size)):
+            (tmp_path / "vda" / name / key).write_text(f"{value}\n")
+    (tmp_path / "vda/queue").mkdir()
+    monkeypatch.setattr(content, "SYS_BLOCK", tmp_path)
+    assert content.partitions(run, "/dev/vda") == {
+        "sectorsize": 512,
+        "partitions": [
+            {"node": "/dev/vda1", "start": 2048, "size": 2048},
+            {"node": "/dev/vda2", "start": 4096, "size": 1048576},
+        ],
+    }
+    assert content.partitions(run, "/dev/vdb")["partitions"] == []

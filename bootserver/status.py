@@ -56,7 +56,10 @@ def _changes(name: str, event: dict[str, Any]) -> dict[str, Any]:
         case "confirm.answered":
             return {"waiting": ""}
         case "chain.started":
-            return {**idle, "title": f"starting the installed system ({_text(event, 'how')})"}
+            how = _text(event, "how")
+            # The other system tells nothing; this stays what is known.
+            runs = "another system runs" if how == "disk" else f"starting the installed system ({how})"
+            return {**idle, "title": runs}
         case "runlevel":
             return {**idle, "error": {}} if event.get("run_level") == "boot" else {}
     return {}

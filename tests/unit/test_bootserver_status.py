@@ -69,3 +69,10 @@ def test_the_run_level_boot_ends_all_business():
 
 def test_an_unknown_event_is_only_named():
     assert after(STEP, event(name="something.new", step=5)).title == "Unpack the base filesystem"
+
+
+@pytest.mark.parametrize(
+    ("how", "shown"), [("kexec", "starting the installed system (kexec)"), ("disk", "another system runs")]
+)
+def test_the_last_word_of_the_medium_says_what_runs_then(how, shown):
+    assert after(STEP, event(name="chain.started", how=how)).title == shown

@@ -1,5 +1,7 @@
 """A node runs another system from the server's whole disk image, and becomes a node again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,21 +67,47 @@ def test_the_medium_starts_the_disk_that_the_dongle_names_once(
 ) -> None:
     """GRUB alone: of three disks the one whose beginning has the checksum."""
     disk = other_system(tmp_path / "other.img")
-    other = media.blank(tmp_path / "blank.img", 64)
-    tree = tmp_path / "dongle"
+    dongle = dongle_that_names(tmp_path, start_disk.checksum(str(disk)))
+    other = Disk("blank", media.blank(tmp_path / "blank.img", 64), "BLANK01")
+    with powered_on(built, accel, tmp_path, dongle, other, Disk("other", disk, "OTHER01")) as machine:
+        wait_until("a word of the other system", lambda: SAYS in machine.console(), limits.SOON)
+    assert wish_on(dongle) is None
+
+
+def test_the_medium_never_starts_the_dongle(built: Artifacts, accel: str, tmp_path: Path) -> None:
+    placeholder = b"0" * 64 + b"  0+64\n"
+    dongle = dongle_that_names(tmp_path, placeholder)
+    with dongle.open("r+b") as file:
+        # An ext4 leaves its first KiB to boot code.
+        file.write(other_system(tmp_path / "other.img").read_bytes()[:512])
+        file.seek(dongle.read_bytes().index(placeholder))
+        file.write(start_disk.checksum(str(dongle)))
+    with powered_on(built, accel, tmp_path, dongle) as machine:
+        wait_until("the menu", lambda: "as the server says" in machine.console(), limits.SOON)
+        assert SAYS not in machine.console()
+    assert wish_on(dongle) is None
+
+
+def dongle_that_names(folder: Path, checksum: bytes) -> Path:
+    """Make a dongle as bootmanager leaves it before it reboots."""
+    tree = folder / "dongle"
     (tree / "grub").mkdir(parents=True)
     boot = "00000000-0000-4000-8000-000000000001"
     (tree / start_disk.ENVIRONMENT).write_bytes(start_disk.environment(boot, wished=True))
-    (tree / start_disk.CHECKSUM).write_bytes(start_disk.checksum(str(disk)))
-    dongle = media.ext4(tmp_path / "dongle.img", 64, "BMCACHE", tree)
-    disks = (
-        Disk("blank", other, "BLANK01"),
-        Disk("other", disk, "OTHER01"),
-        Disk("dongle", dongle, "CACHE01", Bus.USB, removable=True),
-    )
-    with Machine(Hardware(UsbStick(built.iso), disks), tmp_path / "logs", accel) as machine:
-        machine.power_on()
-        wait_until("a word of the other system", lambda: SAYS in machine.console(), limits.SOON)
+    (tree / start_disk.CHECKSUM).write_bytes(checksum)
+    return media.ext4(folder / "dongle.img", 64, "BMCACHE", tree)
+
+
+def wish_on(dongle: Path) -> start_disk.Wish | None:
     said = media.run("debugfs", "-R", f"cat /{start_disk.ENVIRONMENT}", dongle)
-    assert b"bm_disk_once=0\n" in said
-    assert start_disk.wish_of(said) is None
+    assert b"bm_disk_once=" in said
+    return start_disk.wish_of(said)
+
+
+@contextmanager
+def powered_on(built: Artifacts, accel: str, folder: Path, dongle: Path, *disks: Disk) -> Iterator[Machine]:
+    """A machine that starts the medium from a stick, with these disks."""
+    stick = Disk("dongle", dongle, "CACHE01", Bus.USB, removable=True)
+    with Machine(Hardware(UsbStick(built.iso), (*disks, stick)), folder / "logs", accel) as machine:
+        machine.power_on()
+        yield machine

@@ -41,6 +41,15 @@ def _is_silent(node: Node) -> bool:
     return should and 0 < node.contacted < time.time() - SILENT_SECONDS
 
 
+def _disk_image_state(node: Node) -> str:
+    """Say what became of the order of another system, "" where there is none."""
+    if not node.disk_order:
+        return ""
+    if node.disk_record.get("id") != node.disk_order:
+        return "ordered"
+    return "written" if node.disk_record["whole"] else "being written"
+
+
 def node_status(node: Node) -> Status:
     """Return what the node is doing."""
     return structure(node.status, Status) if node.status else Status()
@@ -70,6 +79,7 @@ def node_whole(node: Node) -> dict[str, Any]:
         "base_image": node.base_image,
         "disk_image": node.disk_image,
         "disk_named": node.disk_named,
+        "disk_image_state": _disk_image_state(node),
         "disk_record": node.disk_record,
         "images": node.images,
         "slices": sorted(sliver.slice.name for sliver in node.slivers),

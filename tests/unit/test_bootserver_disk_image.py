@@ -154,3 +154,18 @@ def test_another_system_that_says_nothing_is_no_problem(site):
     assert site.operator.get("/api/nodes").json()[0]["silent"]
     site.set(run_level="diskimage")
     assert not site.operator.get("/api/nodes").json()[0]["silent"]
+
+
+def test_the_nodes_page_says_what_becomes_of_it(site):
+    assert "Other system" not in site.operator.get("/nodes/node1").text
+    site.cli("node", "disk-image", "node1", "appliance")
+    seen = []
+    for whole in (None, False, True):
+        if whole is not None:
+            site.tell(whole=whole)
+        seen.append(site.operator.get("/nodes/node1").text)
+    for text, word in zip(seen, ("ordered", "being written", "written"), strict=True):
+        assert f"appliance on the system disk: {word}<" in text
+    # Another order is not what was written.
+    site.cli("node", "disk-image", "node1", "appliance")
+    assert site.cli_json("node", "show", "node1")["disk_image_state"] == "ordered"

@@ -13,7 +13,7 @@ from hwdetect.content import MIB, DiskState, human_size
 from hwdetect.disks import image_disk, named_disk
 from hwdetect.inventory import Disk, Inventory
 from hwdetect.media import Media
-from hwdetect.written import HEAD_BYTES, head_of, is_disk_of, recognised, table_id
+from hwdetect.written import HEAD_BYTES, head_of, recognised, table_id
 from images.cache import Cache
 from images.disk_record import DiskRecords
 from images.disk_write import DiskDiffers, image_head, verify_disk, write_disk
@@ -99,7 +99,7 @@ class WriteOrderedImage(Step):
             return holds()
         with _supply(context, order.image.name) as (manifest, supply):
             disk = self._chosen(context, manifest)
-            if self._is_there(context, disk, _table(manifest, supply)):
+            if self._is_there(disk, _table(manifest, supply)):
                 return lacks(Change(Keeps.KEEP, disk.path, f"holds image {manifest.name} already"))
         return lacks(*_changes(disk, manifest))
 
@@ -117,7 +117,7 @@ class WriteOrderedImage(Step):
                 claim=claim_guid(order.id, _role(order, disk), disk.serial or disk.wwn),
                 whole=False,
             )
-            if not self._is_there(context, disk, table):
+            if not self._is_there(disk, table):
                 records.note(begun)
                 _write(context, disk, manifest, supply)
                 # Now, because the other system will change what is there.
@@ -132,13 +132,12 @@ class WriteOrderedImage(Step):
         ours = recognised(facts[Inventory], self._records(context).known())
         return image_disk(details.disk_image.disk, details.disks, _needed_mib(manifest), ours, facts[Media])
 
-    def _is_there(self, context: Context, disk: Disk, table: str) -> bool:
-        """Say whether a disk that nothing is known of holds the image: who lost all notes wipes nothing.
+    def _is_there(self, disk: Disk, table: str) -> bool:
+        """Say whether a disk that no note tells of holds the image: who lost all notes wipes nothing.
 
         The beginning of an image is written last, so that where it is there, all of it was.
         """
-        unknown = not any(is_disk_of(record, disk) for record in self._records(context).known())
-        return unknown and disk.state is DiskState.FOREIGN and table_id(head_of(disk.path)) == table
+        return disk.state is DiskState.FOREIGN and table_id(head_of(disk.path)) == table
 
 
 def _role(order: DiskOrder, disk: Disk) -> DiskRole:

@@ -22,6 +22,7 @@ from steps.base import Context, Effect, Keeps
 from steps.write_disk_image import DiskImageNameless, NothingOrdered, WriteOrderedImage
 from tests.disk_images import FromStore, change, sparse
 from tests.unit.disk_bench import DISK_BYTES, TABLE, Bench
+from tests.unit.signed_site import KEY
 from wire.errors import BootError
 from wire.messages import NO_DISK_ORDER, DiskOrder, DiskRecord, ImageRef
 from wire.session import NodeKey
@@ -195,6 +196,15 @@ def test_the_servers_word_counts_where_the_dongle_is_another_one(bench):
     bench.step.run(bench.context())
     whole = bench.reported[-1]
     (bench.dongle / "documents/disk-image.json").unlink()
+    assert bench.step.observe(bench.context(told=(whole,))).holds
+
+
+def test_a_dongle_that_could_not_note_the_end_does_not_undo_it(bench):
+    bench.step.run(bench.context())
+    writing, whole = bench.reported
+    documents = Documents(bench.context().facts[Cache], KEY)
+    documents.write("disk-image", Document(0, unstructure(writing)))
+    assert not bench.records().of("o1").whole
     assert bench.step.observe(bench.context(told=(whole,))).holds
 
 

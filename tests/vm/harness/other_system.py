@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from tests.vm.harness.media import MIB, blank
@@ -22,14 +23,13 @@ _CODE = bytes.fromhex(
 _DISK_ID = 0x0BADCAFE
 
 
-def other_system(path: Path, mib: int = 64) -> Path:
-    """Make the raw disk, with an MBR, its id, and some data further on."""
+def other_system(path: Path, mib: int = 64, data_mib: int = 1) -> Path:
+    """Make the raw disk, with an MBR, its id, and further on data that no compression makes smaller."""
     blank(path, mib)
     text = f"\r\n{SAYS}\r\n".encode() + b"\0"
     sector = (_CODE + text).ljust(440, b"\0") + _DISK_ID.to_bytes(4, "little")
     with path.open("r+b") as disk:
         disk.write(sector.ljust(510, b"\0") + b"\x55\xaa")
-        for place in range(1, mib // 8):
-            disk.seek(place * 8 * MIB)
-            disk.write(b"data of the other system")
+        disk.seek(8 * MIB)
+        disk.write(random.Random(1).randbytes(data_mib * MIB))
     return path

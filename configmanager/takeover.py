@@ -219,11 +219,15 @@ class Images:
             if not cache.stores:
                 raise NoDongle("the other system's disk is noted on it, and started by it")
             signed = self._signed(ImageTrust(root, cache, configuration.key), http_of(configuration))
-            with Supply(source_of(configuration), cache) as supply:
+            details = _details(Documents(cache, configuration.key), configuration)
+            if details is not None:
+                cache.budget_bytes = details.cache_budget_mib * MIB
+            source = source_of(configuration, details)
+            with Supply(source, cache) as supply:
                 manifest = supply.manifest(signed.vouch(ref))
             if manifest.kind is not ImageKind.DISK:
                 raise NotADisk(manifest.name)
-            with Supply(source_of(configuration), cache, pins([manifest])) as supply:
+            with Supply(source, cache, pins([manifest, *_own(details, cache)])) as supply:
                 for _ in supply.bring_all(manifest.blobs):
                     pass
             if supply.refused:

@@ -11,16 +11,16 @@ from configmanager.takeover import Images, Link
 from host.events import Events
 from host.server import ServerClient
 from images.cache import Cache
-from images.documents import NODE_DETAILS, Document, Documents
-from images.fetch import Transfer, pins
-from tests.unit.image_trees import manifest_of
 from images.disk_record import NoDongle
 from images.disk_write import NotADisk
+from images.documents import NODE_DETAILS, Document, Documents
+from images.fetch import Transfer, pins
 from images.manifest import parse
 from images.neighbours import Neighbours
 from images.plan import OldTree
 from images.trust_errors import ImageNotSigned, MetadataExpired, NothingKnownOffline
 from tests.disk_images import MIB, mbr_head, sparse
+from tests.unit.image_trees import manifest_of
 from tests.unit.signed_site import KEY, NOW, Site
 from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NetworkSettings, NodeConfiguration
@@ -41,7 +41,7 @@ class Node(Site):
         self.images = Images(None, self.events)
         monkeypatch.setattr(self.images, "_cache", self.cache)
         monkeypatch.setattr(takeover, "http_of", lambda _: self.path)
-        monkeypatch.setattr(takeover, "source_of", lambda _: self)
+        monkeypatch.setattr(takeover, "source_of", lambda *_: self)
         monkeypatch.setattr(takeover, "install", self.install)
         monkeypatch.setattr(Neighbours, "start", lambda _: True)
 

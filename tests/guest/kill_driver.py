@@ -1,16 +1,13 @@
-"""A pass of the slivers backend that is killed at a point: `python -m tests.guest.kill_driver FILE`.
+"""A pass of the slivers backend that is killed at a point.
 
-FILE is JSON: how many points to let pass, and the slivers wanted. Points are before and after each command
-and each durable write; exit status 0 says that the pass came to its end before.
+Points are before and after each command and each durable write.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from configmanager.backends import sliver_accounts, sliver_files, sliver_record
@@ -20,11 +17,7 @@ from configmanager.slots import Slots
 from host import files
 from host.events import Events
 from host.run import Completed, Runner
-from images.manifest import Manifest, parse
-from images.store import BlobStore
-from tests.guest.conftest import STORE, make_guest
 from wire.slivers import NodeSlivers
-from wire.structure import structure
 
 
 class Points:
@@ -53,10 +46,9 @@ class KilledRunner(Runner):
         return done
 
 
-def main() -> None:
-    """Do one pass, as far as it comes."""
-    order = json.loads(Path(sys.argv[1]).read_text())
-    points = Points(order["points"])
+def one_pass(node: Node, wanted: NodeSlivers, left: int) -> None:
+    """Make one pass, in a process of its own: it ends at the point after so many, or with the pass."""
+    points = Points(left)
     write = files.write_atomic
 
     def write_atomic(*arguments: Any, **options: Any) -> None:
@@ -66,13 +58,6 @@ def main() -> None:
 
     for module in (sliver_accounts, sliver_files, sliver_record, sys.modules[Slots.__module__]):
         module.write_atomic = write_atomic  # type: ignore[attr-defined]
-    image: Manifest = parse(BlobStore(STORE).get(order["image"]))
-    node = make_guest(image).node
     backend = Slivers(Node(KilledRunner(points), Events("killed"), node.unpack))
-    wanted = structure(order["wanted"], NodeSlivers)
     for action in backend.plan(wanted, backend.observe()):
         backend.apply(wanted, action)
-
-
-if __name__ == "__main__":
-    main()

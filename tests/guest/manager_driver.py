@@ -1,7 +1,6 @@
-"""configmanager's loop on this system, without a server: python3 -m tests.guest.manager_driver FOLDER [N].
+"""configmanager's loop on this system, without a server: python3 -m tests.guest.manager_driver FOLDER.
 
-FOLDER/reply.json is what the server says. With N, it kills itself as `kill -9` does before its Nth command,
-or ends after one pass if that has fewer.
+FOLDER/reply.json is what the server says.
 """
 
 from __future__ import annotations
@@ -60,11 +59,10 @@ class Reply:
         """Nobody asks."""
 
 
-def main() -> None:
-    """Run until SIGTERM, or the kill."""
+def drive(folder: Path, number: int = 0) -> None:
+    """Run until SIGTERM; with a number, be killed before the command of that number or make one pass."""
     # As the program does: who asks for a pass before there can be one gets the first.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    folder, number = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     events = Events("driver", (LineFile(folder / "events.jsonl"),))
     with alone(DAEMON, folder):
         node = Node(Killed(number), events, lambda *_: None)
@@ -83,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    drive(Path(sys.argv[1]))

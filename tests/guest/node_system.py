@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = Path("/usr/lib/python3/dist-packages")
+# By the programs of a node that tests run.
+USED = ("wire", "host", "images", "configmanager")
 _SCRIPT = "#!/usr/bin/python3\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
 
 
@@ -18,11 +20,12 @@ def lay_over() -> None:
     Path("/usr/lib/systemd/system/multi-user.target.wants/configmanager.service").unlink()
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    for package in sorted(
-        {line.split(".")[0] for line in setup["options"]["packages"].split() if line.isalpha()}
-    ):
-        if (ROOT / package).is_dir():
-            shutil.copytree(ROOT / package, PACKAGES / package, dirs_exist_ok=True)
+    packages = [line for line in setup["options"]["packages"].split() if line.isalpha()]
+    for package in packages:
+        shutil.copytree(ROOT / package, PACKAGES / package, dirs_exist_ok=True)
+    # As a node has it; who comes by ssh could not keep what Python compiles.
+    compiled = [str(PACKAGES / package) for package in packages if package in USED]
+    run("env", "--unset=PYTHONPYCACHEPREFIX", "python3", "-m", "compileall", "-q", *compiled)
     scripts = setup["options.entry_points"]["console_scripts"]
     for line in scripts.strip().splitlines():
         name, _, place = line.replace(" ", "").partition("=")

@@ -1,6 +1,7 @@
 """The manager's loop on a real systemd: killed anywhere, asked to work now, on a full disk."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from configmanager.backends.services import Services
 from configmanager.records import DiskTrouble, Records
 from host.events import Events
 from host.run import Runner
-from tests.guest.waiting import eventually
+from tests.guest import manager_driver
+from tests.guest.waiting import eventually, forked
 from wire.slivers import NodeService, NodeSlivers
 from wire.structure import unstructure
 
@@ -47,8 +49,7 @@ def say(folder, wanted):
 
 def drive(folder, number):
     """Make one pass, or be killed before the command of that number."""
-    words = [sys.executable, "-B", "-m", "tests.guest.manager_driver", str(folder), str(number)]
-    return subprocess.run(words, timeout=PASS_SECONDS).returncode
+    return forked(manager_driver.drive, folder, number, seconds=PASS_SECONDS)
 
 
 def start(folder):
@@ -56,7 +57,8 @@ def start(folder):
     here = Path(__file__).parents[2]
     words = ["systemd-run", "--quiet", f"--unit={DRIVER}", f"--working-directory={here}"]
     properties = ["--property=Restart=always", "--property=RestartSec=0", "--property=KillMode=mixed"]
-    line = [sys.executable, "-B", "-m", "tests.guest.manager_driver", str(folder)]
+    properties.append(f"--setenv=PYTHONPYCACHEPREFIX={os.environ['PYTHONPYCACHEPREFIX']}")
+    line = [sys.executable, "-m", "tests.guest.manager_driver", str(folder)]
     subprocess.run([*words, *properties, *line], check=True)
     eventually(lambda: passes.last(folder / "pass.json"), seconds=PASS_SECONDS, what="the first pass")
 

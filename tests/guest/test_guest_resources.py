@@ -140,48 +140,51 @@ def test_processes_are_counted_for_each_sliver(resources: Resources) -> None:
 RULES = Path("build/project/node/usr/lib/udev/rules.d/60-slivers-io.rules")
 READ = """
 import mmap, os, random, sys
-handle = os.open("/dev/vdb", os.O_RDONLY | os.O_DIRECT)
-room = mmap.mmap(-1, 2**18)
+handle = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+room = mmap.mmap(-1, 2**16)
 while True:
-    os.preadv(handle, [room], random.randrange(2**13) * 2**18)
+    os.preadv(handle, [room], random.randrange(2**9) * 2**16)
 """
 
 
 @pytest.fixture
-def scheduled() -> Iterator[None]:
-    """The node's rule for disks."""
-    rules, scheduler = Path("/run/udev/rules.d/60-slivers-io.rules"), Path("/sys/block/vdb/queue/scheduler")
-    before = scheduler.read_text().partition("[")[2].partition("]")[0]
+def slow_disk() -> Iterator[Path]:
+    """A disk that does one thing at a time and takes 5 ms for each, under the node's rule for disks."""
+    rules = Path("/run/udev/rules.d/60-slivers-io.rules")
     rules.parent.mkdir(parents=True, exist_ok=True)
     rules.write_text(RULES.read_text())
     command("udevadm", "control", "--reload")
-    command("udevadm", "trigger", "--settle", "/dev/vdb")
-    assert "[bfq]" in scheduler.read_text()
-    yield
+    command("modprobe", "scsi_debug", "dev_size_mb=64", "ndelay=5000000", "max_queue=1")
+    folder = Path("/sys/bus/pseudo/drivers/scsi_debug")
+    found = eventually(lambda: list(folder.glob("adapter0/host*/target*/*/block/*")), what="the disk")
+    command("udevadm", "settle")
+    yield Path("/dev", found[0].name)
     rules.unlink()
     command("udevadm", "control", "--reload")
-    scheduler.write_text(before)
+    command("modprobe", "--remove", "scsi_debug")
 
 
-def read_by(group: Group) -> int:
+def read_by(group: Group, disk: Path) -> int:
     """Bytes that a group has read from the disk."""
-    device = Path("/dev/vdb").stat().st_rdev
+    device = disk.stat().st_rdev
     line = group.value("io.stat", f"{os.major(device)}:{os.minor(device)}")
     return int(dict(word.split("=") for word in line.split())["rbytes"])
 
 
-def test_nobody_starves_at_a_disk_that_is_scheduled_by_weights(resources: Resources, scheduled: None) -> None:
+def test_a_busy_disks_time_is_divided_by_weights(resources: Resources, slow_disk: Path) -> None:
+    queue = Path("/sys/block", slow_disk.name, "queue")
+    assert "[bfq]" in (queue / "scheduler").read_text()
+    assert (queue / "iosched/low_latency").read_text() == "0\n"
     converge(resources, wanted(sliver("load_a", io_weight=100), sliver("load_b", io_weight=25)))
-    with A.running(READ, count=4), B.running(READ, count=4):
+    with A.running(READ, slow_disk, count=4), B.running(READ, slow_disk, count=4):
         eventually(
             lambda: all("rbytes" in (each.folder / "io.stat").read_text() for each in (A, B)), what="both"
         )
-        before = read_by(A), read_by(B)
+        before = read_by(A, slow_disk), read_by(B, slow_disk)
         time.sleep(SECONDS)
-        a, b = read_by(A) - before[0], read_by(B) - before[1]
-    # No bound on the ratio: an emulated disk is as fast as the processor, and seldom has a queue to divide.
-    print(f"io_weight 100:25 -> {a >> 20} : {b >> 20} MiB = {a / b:.2f}")
-    assert min(a, b) > 0
+        a, b = read_by(A, slow_disk) - before[0], read_by(B, slow_disk) - before[1]
+    print(f"io_weight 100:25 -> {a >> 10} : {b >> 10} KiB in {SECONDS:.0f} s = {a / b:.2f}")
+    assert 3.0 < a / b < 5.0
 
 
 # --- the disk's room ---

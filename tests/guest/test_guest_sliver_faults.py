@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +13,13 @@ from configmanager.backends.base import Verb
 from configmanager.backends.slivers import NoSliverImage, Slivers
 from images.unpack import TargetFull
 from tests.guest.conftest import Guest, Stored, make_guest
+from tests.guest.kill_driver import one_pass
 from tests.guest.limited import converge
 from tests.guest.node_system import run
 from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces
+from tests.guest.waiting import forked
 from wire.errors import VerificationError
 from wire.slivers import NodeSlivers
-from wire.structure import unstructure
 
 MOST_POINTS = 200
 
@@ -33,44 +32,39 @@ def node(guest: Guest, node_system: None, slice_key: Path):
         node.converge()
 
 
-def kill_at_each_point(node: SliverGuest, wanted: NodeSlivers, folder: Path) -> int:
+def kill_at_each_point(node: SliverGuest, wanted: NodeSlivers) -> int:
     """Run passes, each killed at one point later, until one comes to its end; return how many it took."""
-    order = folder / "order.json"
     for points in range(MOST_POINTS):
-        image = node.guest.image.manifest
-        order.write_text(json.dumps({"points": points, "image": image, "wanted": unstructure(wanted)}))
-        words = [sys.executable, "-B", "-m", "tests.guest.kill_driver", str(order)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-        if done.returncode == 0:
+        status = forked(one_pass, node.guest.node, wanted, points, seconds=300)
+        if status == 0:
             return points
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert status == -signal.SIGKILL
     raise AssertionError(f"not done after {MOST_POINTS} kills")
 
 
-def test_a_manager_killed_at_every_point_converges_and_running_slivers_do_not_notice(node, tmp_path):
+def test_a_manager_killed_at_every_point_converges_and_running_slivers_do_not_notice(node):
     bystander, victim = node.sliver("bystander"), node.sliver("victim", enabled="0", ports="tcp:8080:80")
     node.converge(bystander)
     leader, before = node.leader("bystander"), traces()
-    assert kill_at_each_point(node, node.wanted(bystander, victim), tmp_path) > 15
+    assert kill_at_each_point(node, node.wanted(bystander, victim)) > 15
     assert node.converge(bystander, victim) == []
     assert (FOLDER / "victim/upper/etc/hostname").read_text() == "victim\n"
     assert all(item.digest for item in node.backend.observe())
-    assert kill_at_each_point(node, node.wanted(bystander), tmp_path) > 10
+    assert kill_at_each_point(node, node.wanted(bystander)) > 10
     assert_as(before)
     assert node.leader("bystander") == leader
 
 
-def test_a_manager_killed_while_a_sliver_starts_finds_it_up(node, tmp_path):
+def test_a_manager_killed_while_a_sliver_starts_finds_it_up(node):
     sliver = node.sliver()
-    order = tmp_path / "order.json"
     converge(node.network, node.wanted(sliver))
-    wanted = unstructure(node.wanted(sliver))
-    order.write_text(json.dumps({"points": 10_000, "image": node.guest.image.manifest, "wanted": wanted}))
-    words = [sys.executable, "-B", "-m", "tests.guest.kill_driver", str(order)]
-    with subprocess.Popen(words) as manager:
-        while not traces().machines:
-            assert manager.poll() is None
-        manager.kill()
+    words = (node.guest.node, node.wanted(sliver), 10_000)
+    manager = multiprocessing.get_context("fork").Process(target=one_pass, args=words)
+    manager.start()
+    while not node.leader("demo-one"):
+        assert manager.is_alive()
+    manager.kill()
+    manager.join()
     node.converge(sliver)
     assert node.inside("demo-one", "hostname") == "demo-one\n"
 

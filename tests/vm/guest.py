@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from images.make import make_image
+from images.sources.archive import ArchiveSource
+from images.store import BlobStore
 from tests.vm.harness import media
 from tests.vm.harness.accelerator import accelerator
 from tests.vm.harness.artifacts import BUILD, IMAGES, ROOT
@@ -30,6 +33,10 @@ from tests.vm.harness.ssh import Shell, free_port, make_key
 FOLDER = BUILD / "guest"
 KEPT = FOLDER / "kept.json"
 PROJECT = "/root/project"
+# Where tests find the slivers' image; tests/guest/conftest.py.
+STORE = "/var/tmp/store"
+# What Python compiles outlives the tree, which is brought anew for each run.
+COMPILED = "/root/compiled"
 MEMORY_MIB = 4096
 BOOT_SECONDS = 300.0
 TEST_SECONDS = 2400.0
@@ -93,13 +100,30 @@ def bring(shell: Shell) -> None:
     packed = subprocess.run(pack, cwd=ROOT, input=there, check=True, capture_output=True).stdout
     unpack = f"rm -rf {PROJECT} && mkdir {PROJECT} && tar -xz --no-same-owner -C {PROJECT}"
     subprocess.run(shell.argv(unpack), input=packed, check=True, timeout=120)
+    _bring_image(shell)
+
+
+def _bring_image(shell: Shell) -> None:
+    """Copy the slivers' image there, made here: the guest would take minutes for it."""
+    archive = IMAGES / json.loads((IMAGES / "index.json").read_text())["sliver.tar.zst"]["path"]
+    store = BUILD / "guest-image" / archive.parent.name
+    digest = store / "sliver.digest"
+    if not digest.exists():
+        shutil.rmtree(store.parent, ignore_errors=True)
+        with ArchiveSource(archive) as source:
+            digest.write_text(make_image("sliver", source, BlobStore(store)).digest)
+    if shell.run(f"cat {STORE}/{digest.name}").stdout != digest.read_text():
+        packed = subprocess.run(["tar", "-c", "-C", store, "."], check=True, capture_output=True).stdout
+        unpack = f"rm -rf {STORE} && mkdir -p {STORE} && tar -x --no-same-owner -C {STORE}"
+        subprocess.run(shell.argv(unpack), input=packed, check=True, timeout=300)
 
 
 def run_tests(shell: Shell, arguments: list[str], junit: Path | None) -> int:
     """Run pytest there; what it says appears here. Returns its exit status."""
     bring(shell)
     quoted = " ".join(f"'{word}'" for word in ["--junit-xml=/root/junit.xml", *arguments])
-    inside = f"cd {PROJECT} && BM_GUEST=1 python3 -B -m pytest -q -p no:cacheprovider {quoted}"
+    settings = f"BM_GUEST=1 PYTHONPYCACHEPREFIX={COMPILED}"
+    inside = f"cd {PROJECT} && {settings} python3 -m pytest -q -p no:cacheprovider {quoted}"
     status = subprocess.run(shell.argv(inside), stdin=subprocess.DEVNULL, timeout=TEST_SECONDS).returncode
     if junit is not None:
         junit.write_text(shell.output("cat /root/junit.xml"))

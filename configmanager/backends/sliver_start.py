@@ -62,8 +62,11 @@ class Starter:
         active = shown.get("ActiveState", "")
         if active == "active":
             return
-        if active == "failed":
-            self._rest(name, unit, shown["InactiveEnterTimestampMonotonic"], fresh)
+        if fresh or active == "inactive":
+            # systemd counts all starts, and would refuse the sixth of one that was only stopped.
+            units.forget_failure(self._run, unit)
+        elif active == "failed":
+            self._rest(name, unit, shown["InactiveEnterTimestampMonotonic"])
         time.sleep(max(0.0, self._last + APART_SECONDS - time.monotonic()))
         self._last = time.monotonic()
         try:
@@ -75,10 +78,10 @@ class Starter:
         self._told.pop(name, None)
         self._events.tell("sliver.started", name=name)
 
-    def _rest(self, name: str, unit: str, since: str, fresh: bool) -> None:
+    def _rest(self, name: str, unit: str, since: str) -> None:
         """Clear the failure if it is time for another try. Raises SliverFailing."""
         seconds = time.monotonic() - int(since) / 1e6
-        if fresh or seconds > REST_SECONDS:
+        if seconds > REST_SECONDS:
             units.forget_failure(self._run, unit)
             return
         said = self._last_words(unit)

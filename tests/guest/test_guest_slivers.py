@@ -36,15 +36,6 @@ def verbs(actions: list[Action]) -> list[Verb]:
     return [action.verb for action in actions]
 
 
-def property_of(name: str, what: str) -> str:
-    return run("systemctl", "show", "--value", f"--property={what}", "--", name).stdout.strip()
-
-
-def restarted(node: SliverGuest, before: str) -> bool:
-    up = property_of(ONE, "ActiveState") == "active"
-    return up and node.leader("demo-one") not in ("", before)
-
-
 def used(folder: Path) -> int:
     return int(run("du", "--summarize", "--block-size=1", "--one-file-system", str(folder)).stdout.split()[0])
 
@@ -99,113 +90,6 @@ def test_a_hanging_initscript_hangs_neither_node_nor_sliver(node):
     assert node.ssh("demo_one", "true").returncode == 0
 
 
-def test_stopping_keeps_the_disk_until_somebody_starts_it(node):
-    sliver = node.sliver()
-    node.converge(sliver)
-    node.inside("demo-one", "echo precious > /root/data")
-    node.backend.stop("demo_one")
-    assert traces().machines == frozenset()
-    assert traces().links == {"lo"} | {each for each in traces().links if not each.startswith("sliver")}
-    # Another process of the manager, as after a reboot, leaves it stopped.
-    node.backend = Slivers(node.guest.node)
-    assert node.converge(sliver) == []
-    assert property_of(ONE, "ActiveState") == "inactive"
-    node.backend.start(node.wanted(sliver), "demo_one")
-    assert node.inside("demo-one", "cat /root/data") == "precious\n"
-
-
-def test_one_that_is_not_enabled_is_stopped_and_keeps_its_disk(node):
-    node.converge(node.sliver())
-    node.inside("demo-one", "echo precious > /root/data")
-    node.converge(node.sliver(enabled="0"))
-    assert property_of(ONE, "ActiveState") == "inactive"
-    assert (FOLDER / "demo-one/upper/root/data").read_text() == "precious\n"
-    node.converge(node.sliver(enabled="1"))
-    assert node.inside("demo-one", "cat /root/data") == "precious\n"
-
-
-def test_one_made_again_has_a_new_disk_and_destroy_removes_it(node):
-    sliver = node.sliver()
-    node.converge(sliver)
-    node.inside("demo-one", "echo old > /root/data")
-    node.backend.recreate(node.wanted(sliver), "demo_one")
-    assert node.inside("demo-one", "cat /root/data 2>&1 || true").count("old") == 0
-    node.backend.destroy("demo_one")
-    assert not (FOLDER / "demo-one").exists()
-
-
-def test_the_watchdog_starts_what_was_killed(node):
-    node.converge(node.sliver())
-    before = node.leader("demo-one")
-    run("systemctl", "kill", "--signal=KILL", "--kill-whom=all", "--", ONE)
-    eventually(
-        lambda: restarted(node, before),
-        what="a restart",
-    )
-    assert property_of(ONE, "NRestarts") == "1"
-    assert node.inside("demo-one", "hostname") == "demo-one\n"
-
-
-def test_one_that_reboots_comes_back_and_one_that_is_switched_off_too(node):
-    node.converge(node.sliver())
-    for times, how in enumerate(("reboot", "poweroff"), 1):
-        before = node.leader("demo-one")
-        node.inside("demo-one", f"systemctl --no-block {how}")
-        eventually(lambda before=before: restarted(node, before), what=how, seconds=120)
-        assert property_of(ONE, "NRestarts") == str(times)
-
-
-def test_the_watchdog_has_a_limit_and_the_server_hears_of_it(node):
-    sliver = node.sliver()
-    node.converge(sliver)
-    node.inside("demo-one", "rm /sbin/init /lib/systemd/systemd")
-    node.backend.stop("demo_one")
-    with pytest.raises(SliverFailed):
-        node.backend.start(node.wanted(sliver), "demo_one")
-    eventually(lambda: property_of(ONE, "ActiveState") == "failed", what="the limit")
-    restarts = property_of(ONE, "NRestarts")
-    for _ in range(2):
-        (action,) = node.backend.plan(node.wanted(sliver), node.backend.observe())
-        assert action.verb is Verb.START
-        with pytest.raises(SliverFailing):
-            node.backend.apply(node.wanted(sliver), action)
-    assert [event["name"] for event in node.events("sliver.failing")] == ["demo_one"]
-    assert property_of(ONE, "NRestarts") == restarts
-    # Its owner may mend it: here by a new disk.
-    node.backend.recreate(node.wanted(sliver), "demo_one")
-    assert node.inside("demo-one", "hostname") == "demo-one\n"
-
-
-def test_slivers_start_one_after_the_other_and_a_slow_one_holds_nobody_up(node, monkeypatch):
-    names = ["one", "two", "three"]
-    slivers = [node.sliver(name) for name in names]
-    node.converge(*slivers)
-    hold = "[Unit]\nDefaultDependencies=no\nBefore=basic.target\n"
-    hold += "[Service]\nType=oneshot\nExecStart=sleep infinity\n"
-    node.inside(
-        "two", f"printf '{hold}' > /etc/systemd/system/hold.service; systemctl add-wants basic.target hold"
-    )
-    run("systemctl", "stop", "--", *(unit(name) for name in names))
-    node.guest.told.clear()
-    wanted = node.wanted(*slivers)
-    actions = node.backend.plan(wanted, node.backend.observe())
-    assert [(action.verb, action.name) for action in actions] == [(Verb.START, name) for name in names]
-    begun = []
-    for action in actions:
-        if action.name == "two":
-            begun.append(time.monotonic())
-            monkeypatch.setattr(sliver_start, "PATIENCE_SECONDS", 40.0)
-            with pytest.raises(SliverSlow):
-                node.backend.apply(wanted, action)
-            assert 40 <= time.monotonic() - begun[-1] < 60
-            monkeypatch.undo()
-        else:
-            node.backend.apply(wanted, action)
-    assert [event["name"] for event in node.events("sliver.started")] == ["one", "three"]
-    entered = [int(property_of(unit(name), "InactiveExitTimestampMonotonic")) / 1e6 for name in names]
-    assert all(later - sooner >= 3 for sooner, later in pairwise(entered))
-
-
 def test_a_folder_with_live_mounts_is_never_removed(node):
     node.converge(node.sliver())
     (FOLDER / "demo-one/upper/data").write_text("precious")
@@ -230,39 +114,6 @@ def test_somebody_in_the_tree_puts_the_removal_off(node):
     somebody.kill()
     somebody.wait()
     assert verbs(node.converge()) == [Verb.REMOVE]
-
-
-def test_stopping_the_unit_lets_the_sliver_end_well(node):
-    """As halting the node does: its units end before file systems and network go."""
-    node.converge(node.sliver())
-    end = (
-        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\nExecStop=sh -c 'date > /root/ended'\n"
-    )
-    node.inside("demo-one", f'printf "{end}" > /etc/systemd/system/end.service; systemctl start end')
-    run("systemctl", "stop", "--", ONE)
-    assert (FOLDER / "demo-one/upper/root/ended").exists()
-    assert property_of(ONE, "Result") == "success"
-    assert "shutdown.target" in property_of(ONE, "Conflicts")
-    assert "shutdown.target" in property_of(ONE, "Before")
-
-
-@pytest.mark.skipif(
-    "pids" not in Path("/sys/fs/cgroup/cgroup.controllers").read_text(), reason="no such controller"
-)
-def test_a_fork_bomb_leaves_the_node_well(node):
-    node.converge(node.sliver())
-    run("systemctl", "set-property", "--runtime", "slivers-demo\\x2done.slice", "TasksMax=300")
-    bomb = "bomb() { bomb | bomb & }; bomb"
-    node.inside("demo-one", f"systemd-run --no-block --collect sh -c '{bomb}'")
-    eventually(
-        lambda: int(property_of("slivers-demo\\x2done.slice", "TasksCurrent")) > 250,
-        what="a bomb",
-        seconds=120,
-    )
-    started = time.monotonic()
-    assert run("true").returncode == 0
-    assert verbs(node.converge()) == [Verb.REMOVE]
-    assert time.monotonic() - started < 170
 
 
 @pytest.fixture

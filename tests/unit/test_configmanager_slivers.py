@@ -117,7 +117,7 @@ def test_a_new_initscript_restarts_the_sliver_and_keeps_its_disk(fake: FakeNode)
     converge(fake, DESIRED)
     (folder(fake) / "upper/data").write_text("precious")
     assert converge(fake, with_sliver(replace(SLIVER, initscript="echo new"))) == [Verb.CHANGE]
-    assert fake.runner.verbs()[-2:] == [f"stop {UNIT}", f"start {UNIT}"]
+    assert fake.runner.verbs()[-3:] == [f"stop {UNIT}", f"reset-failed {UNIT}", f"start {UNIT}"]
     assert (folder(fake) / "given/initscript").read_text() == "#!/bin/sh\necho new"
     assert (folder(fake) / "upper/data").read_text() == "precious"
     assert fake.unpacked == ["sliver"]
@@ -154,7 +154,16 @@ def test_a_stopped_sliver_is_started(fake: FakeNode) -> None:
     converge(fake, DESIRED)
     fake.runner.active[UNIT] = "inactive"
     assert converge(fake, DESIRED) == [Verb.START]
-    assert fake.runner.verbs()[-1] == f"start {UNIT}"
+    # systemd forgets how often it was started before: it would refuse the sixth in twenty minutes.
+    assert fake.runner.verbs()[-2:] == [f"reset-failed {UNIT}", f"start {UNIT}"]
+
+
+def test_one_that_starts_over_and_over_is_not_forgiven_by_a_pass(fake: FakeNode) -> None:
+    converge(fake, DESIRED)
+    fake.runner.active[UNIT] = "activating"
+    before = len(fake.runner.verbs())
+    converge(fake, DESIRED)
+    assert f"reset-failed {UNIT}" not in fake.runner.verbs()[before:]
 
 
 def test_removal_leaves_nothing(fake: FakeNode) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from configmanager.backends import sliver_start
-from configmanager.backends.base import Action
+from configmanager.backends.base import Action, Verb
 from configmanager.backends.network import Network
 from configmanager.backends.slivers import Slivers
 from configmanager.slots import FIRST_USER, Slot, Slots
@@ -31,6 +31,16 @@ _STANDING = {str(FOLDER / ".images")}
 def unit(machine: str) -> str:
     """The unit of a sliver."""
     return "sliver@" + machine.replace("-", "\\x2d") + ".service"
+
+
+def property_of(name: str, what: str) -> str:
+    """What systemctl shows of a unit."""
+    return run("systemctl", "show", "--value", f"--property={what}", "--", name).stdout.strip()
+
+
+def verbs(actions: Sequence[Action]) -> list[Verb]:
+    """What was done."""
+    return [action.verb for action in actions]
 
 
 @dataclass

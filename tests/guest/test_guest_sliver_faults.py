@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from configmanager.backends.base import Verb
+from configmanager.backends.resources import Resources
 from configmanager.backends.slivers import NoSliverImage, Slivers
+from configmanager.backends.units import sliver_slice
+from host.filesystems import SLIVERS_LABEL, FileSystem
+from host.run import Runner
 from images.unpack import TargetFull
+from steps.configure import FSTAB
 from tests.guest.conftest import Guest, Stored, make_guest
 from tests.guest.kill_driver import one_pass
 from tests.guest.limited import converge
 from tests.guest.node_system import run
 from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces
-from tests.guest.waiting import forked
+from tests.guest.waiting import eventually, forked
 from wire.errors import VerificationError
-from wire.slivers import NodeSlivers
+from wire.slivers import NodeSlivers, Sliver
 
 MOST_POINTS = 200
 
@@ -116,3 +123,75 @@ def test_a_full_disk_is_told_and_when_there_is_room_it_goes_on(node, tmp_path):
         node.converge()
     finally:
         run("umount", str(FOLDER))
+
+
+# --- slivers that misbehave, within their limits ---
+
+
+@pytest.fixture
+def limited(node: SliverGuest):
+    """Makes slivers with their limits, as a pass of the manager does: on a volume with quotas."""
+    made = FileSystem("/dev/vdb", "ext4", SLIVERS_LABEL, "6f3c1f6e-2c0d-4f6c-9a57-7f2b1d5b0a02")
+    made.make(Runner())
+    (options,) = (line.split()[3] for line in FSTAB.splitlines() if "/dev/bmnode/slivers" in line)
+    run("mount", "-o", options, "/dev/vdb", str(FOLDER))
+    resources = Resources(node.guest.node)
+
+    def converge(*slivers: Sliver) -> None:
+        wanted = node.wanted(*slivers)
+        for backend in (resources, node.backend):
+            for action in backend.plan(wanted, backend.observe()):
+                backend.apply(wanted, action)
+        # Who is made has all limits by now, not by the next pass; who is gone had them until now.
+        left = resources.plan(wanted, resources.observe())
+        assert all(action.verb is Verb.REMOVE for action in left)
+        for action in left:
+            resources.apply(wanted, action)
+
+    yield converge
+    converge()
+    run("umount", str(FOLDER))
+    run("wipefs", "-a", "/dev/vdb")
+
+
+FILL = """
+cat /dev/zero > /root/full 2> /dev/null
+echo $(($(stat -c %s /root/full) / 1024))
+rm /root/full
+i=0; while true > /root/$i; do i=$((i + 1)); done 2> /dev/null
+echo $i
+"""
+
+
+def test_one_that_fills_its_disk_and_exhausts_its_inodes_is_alone_with_it(node, limited):
+    limited(node.sliver("greedy", disk_max="50000", inodes_max="2000"), node.sliver("well"))
+    before = os.statvfs(FOLDER)
+    kib, files = (int(word) for word in node.inside("greedy", FILL).split())
+    print(f"disk_max 50000, inodes_max 2000 -> {kib} KiB, {files} files")
+    assert 40_000 < kib < 50_000
+    assert 1000 < files < 2000
+    assert before.f_favail - os.statvfs(FOLDER).f_favail < 2000
+    done = "dd if=/dev/zero of=/root/mine bs=1M count=100 2> /dev/null && mkdir /root/new && echo fine"
+    assert node.inside("well", done) == "fine\n"
+    # It runs on, and what it takes away it can have again.
+    assert node.inside("greedy", "rm -r /root/*; echo > /root/again && echo fine") == "fine\n"
+
+
+BOMB = "bomb() { while :; do bomb & done; }; bomb"
+
+
+def test_a_fork_bomb_leaves_node_and_neighbour_well(node, limited):
+    bomber, well = node.sliver("bomber", pids_max="300"), node.sliver("well")
+    limited(bomber, well)
+    node.inside("bomber", f"systemd-run --quiet --no-block --collect sh -c '{BOMB}'")
+    group = Path("/sys/fs/cgroup/slivers.slice", sliver_slice("bomber"))
+    eventually(lambda: int((group / "pids.events").read_text().split()[1]) > 0, what="a refused fork")
+    begun = time.monotonic()
+    run("true")
+    assert node.inside("well", "sh -c 'echo fine'") == "fine\n"
+    print(f"the neighbour answers after {time.monotonic() - begun:.1f} s")
+    begun = time.monotonic()
+    limited(well)
+    print(f"the bomb is gone after {time.monotonic() - begun:.1f} s")
+    assert not group.exists()
+    assert node.inside("well", "echo fine") == "fine\n"

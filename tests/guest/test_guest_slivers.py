@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from configmanager.backends import sliver_start
-from configmanager.backends.base import Action, Verb
-from configmanager.backends.sliver_start import SliverFailed, SliverFailing, SliverSlow
+from configmanager.backends.base import Verb
 from configmanager.backends.sliver_tree import LiveMounts
-from configmanager.backends.slivers import NetworkMissing, Slivers
+from configmanager.backends.slivers import NetworkMissing
 from tests.guest.conftest import Guest
 from tests.guest.node_system import run
-from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces, unit
+from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces, verbs
 from tests.guest.waiting import eventually
 
 IMAGES = FOLDER / ".images"
-ONE = unit("demo-one")
 MEBI = 1024 * 1024
 
 
@@ -30,10 +25,6 @@ def node(guest: Guest, node_system: None, slice_key: Path):
         node = SliverGuest(guest, slice_key)
         yield node
         node.converge()
-
-
-def verbs(actions: list[Action]) -> list[Verb]:
-    return [action.verb for action in actions]
 
 
 def used(folder: Path) -> int:
@@ -71,7 +62,7 @@ def test_removal_leaves_nothing(node):
 
 def test_slivers_of_one_image_share_it_and_see_nothing_of_each_other(node):
     names = ["one", "two", "three", "four"]
-    node.converge(*(node.sliver(name) for name in names))
+    node.converge(*(node.sliver(name, enabled=str(int(name in names[:2]))) for name in names))
     (image,) = IMAGES.iterdir()
     before = run("find", str(image), "-printf", "%P %i %T@ %U %m\n").stdout
     node.inside("one", "echo mine > /etc/motd; rm -r /usr/share/doc; chown 1000 /usr/bin/env")
@@ -105,7 +96,7 @@ def test_a_folder_with_live_mounts_is_never_removed(node):
 
 def test_somebody_in_the_tree_puts_the_removal_off(node):
     node.converge(node.sliver())
-    somebody = subprocess.Popen(["sleep", "1000"], cwd=FOLDER / "demo-one/root")
+    somebody = subprocess.Popen(["sleep", "infinity"], cwd=FOLDER / "demo-one/root")
     wanted = node.wanted()
     (action,) = node.backend.plan(wanted, node.backend.observe())
     with pytest.raises(LiveMounts, match="root"):

@@ -1,6 +1,6 @@
 """configmanager's loop on this system, without a server: python3 -m tests.guest.manager_driver FOLDER.
 
-FOLDER/reply.json is what the server says.
+FOLDER/reply.json is what the server says. Of slivers only the limits are made.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from configmanager import passes
 from configmanager.alone import DAEMON, alone
 from configmanager.backends.base import Node
+from configmanager.backends.resources import Resources
 from configmanager.backends.services import Services
 from configmanager.clock import Clock
 from configmanager.manager import Manager
@@ -68,7 +69,8 @@ def drive(folder: Path, number: int = 0) -> None:
         node = Node(Killed(number), events, lambda *_: None)
         records = Records(folder / "records.sqlite")
         clock = Clock(records.newest_time, folder / "clock.json")
-        manager = Manager((Services(node),), records, Reply(folder / "reply.json"), events, clock)
+        backends = (Resources(node), Services(node))
+        manager = Manager(backends, records, Reply(folder / "reply.json"), events, clock)
         signal.signal(signal.SIGTERM, lambda *_: manager.stop())
         signal.signal(signal.SIGHUP, lambda *_: manager.poll_now())
 

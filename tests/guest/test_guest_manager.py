@@ -1,9 +1,11 @@
-"""The manager's loop on a real systemd: killed anywhere, asked to work now, on a full disk."""
+"""The manager's loop on a real systemd: killed anywhere, asked to work now, a wrong clock, a full disk."""
 
 import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,13 @@ from configmanager import passes
 from configmanager.alone import ask, daemon
 from configmanager.backends.base import Node
 from configmanager.backends.services import Services
+from configmanager.backends.units import sliver_slice
 from configmanager.records import DiskTrouble, Records
 from host.events import Events
 from host.run import Runner
 from tests.guest import manager_driver
 from tests.guest.waiting import eventually, forked
-from wire.slivers import NodeService, NodeSlivers
+from wire.slivers import NodeService, NodeSlivers, Sliver
 from wire.structure import unstructure
 
 UNIT = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
@@ -25,6 +28,7 @@ DRIVER = "bm-driver.service"
 BY, ONE, TWO = (NodeService(name, UNIT) for name in ("by", "one", "two"))
 # An emulated machine on a busy host takes seconds for each command.
 PASS_SECONDS = 600
+YEAR = 365 * 86400
 # No pass has so many commands.
 WHOLE = 10_000
 
@@ -103,6 +107,44 @@ def test_a_daemon_that_is_killed_and_asked_goes_on(tmp_path):
     assert (outcome.failed, outcome.answered) == ((), True)
     assert process_of("bm-one.service") > 0
     assert process_of("bm-by.service") == bystander
+
+
+@pytest.fixture
+def set_clock():
+    """Sets the system's clock ahead by so many seconds of what is right, for the length of a test."""
+    offset = time.time() - time.monotonic()
+
+    def ahead(seconds):
+        time.clock_settime(time.CLOCK_REALTIME, offset + time.monotonic() + seconds)
+
+    yield ahead
+    ahead(0)
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_clock_that_jumps_makes_nobody_expire(tmp_path, set_clock):
+    said = wanted(int(time.time()), BY)
+    sliver = Sliver("load_a", 1, said.timestamp + 3600)
+    say(tmp_path, replace(said, slivers=(sliver,)))
+    start(tmp_path)
+    bystander = process_of("bm-by.service")
+    limits = Path("/etc/systemd/system", f"{sliver_slice('load-a')}.d")
+    assert limits.is_dir()
+    for years in (10, -10):
+        set_clock(years * YEAR)
+        assert ask(daemon(tmp_path), lambda: None, tmp_path / "pass.json").done == 0
+    # Nor does one that begins with such a clock believe it.
+    first = daemon(tmp_path)
+    set_clock(10 * YEAR)
+    subprocess.run(["systemctl", "kill", "--signal=KILL", DRIVER], check=True)
+    second = eventually(lambda: (found := daemon(tmp_path)) != first and found, what="another daemon")
+    assert ask(second, lambda: None, tmp_path / "pass.json").failed == ()
+    assert limits.is_dir()
+    assert process_of("bm-by.service") == bystander
+    # It was there to be removed.
+    say(tmp_path, replace(said, timestamp=said.timestamp + 1))
+    assert ask(second, lambda: None, tmp_path / "pass.json").failed == ()
+    assert not limits.exists()
 
 
 @pytest.mark.usefixtures("backend")

@@ -14,6 +14,7 @@ from tests.bench.manager import manager_results
 from tests.bench.neighbours import ten_neighbours
 from tests.bench.network import fetch_50ms_100mbit
 from tests.bench.result import Result
+from tests.bench.slivers import many_slivers, sliver_start
 from tests.bench.trees import tree_results
 from tests.vm.harness.accelerator import accelerator
 from tests.vm.harness.artifacts import BUILD, artifacts, forget_run
@@ -27,6 +28,8 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "network": lambda: [fetch_50ms_100mbit()],
     "lossy": lambda: [lossy_line(artifacts(), accelerator(BUILD))],
     "neighbours": lambda: [ten_neighbours(artifacts().base, BUILD)],
+    "slivers": lambda: many_slivers(BUILD),
+    "sliver-start": lambda: sliver_start(BUILD),
     "installation": lambda: [install_against_script(artifacts(), accelerator(BUILD))],
 }
 

@@ -82,7 +82,7 @@ def test_a_hanging_initscript_hangs_neither_node_nor_sliver(node):
 
 
 def test_a_folder_with_live_mounts_is_never_removed(node):
-    node.converge(node.sliver())
+    node.converge(node.sliver(enabled="0"))
     (FOLDER / "demo-one/upper/data").write_text("precious")
     mount = FOLDER / "demo-one/given"
     run("mount", "-t", "tmpfs", "tmpfs", str(mount))

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from configmanager import converge
 from configmanager.backends.base import Verb
 from configmanager.backends.resources import Resources
 from configmanager.backends.slivers import NoSliverImage, Slivers
 from configmanager.backends.units import sliver_slice
+from host.events import Events
 from host.filesystems import SLIVERS_LABEL, FileSystem
 from host.run import Runner
 from images.unpack import TargetFull
 from steps.configure import FSTAB
+from tests.guest import limited
 from tests.guest.conftest import Guest, Stored, make_guest
 from tests.guest.kill_driver import one_pass
-from tests.guest.limited import converge
 from tests.guest.node_system import run
 from tests.guest.sliver_guest import FOLDER, SliverGuest, assert_as, nothing_left, traces
 from tests.guest.waiting import eventually, forked
@@ -64,7 +66,7 @@ def test_a_manager_killed_at_every_point_converges_and_running_slivers_do_not_no
 
 def test_a_manager_killed_while_a_sliver_starts_finds_it_up(node):
     sliver = node.sliver()
-    converge(node.network, node.wanted(sliver))
+    limited.converge(node.network, node.wanted(sliver))
     words = (node.guest.node, node.wanted(sliver), 10_000)
     manager = multiprocessing.get_context("fork").Process(target=one_pass, args=words)
     manager.start()
@@ -129,27 +131,21 @@ def test_a_full_disk_is_told_and_when_there_is_room_it_goes_on(node, tmp_path):
 
 
 @pytest.fixture
-def limited(node: SliverGuest):
+def passes(node: SliverGuest):
     """Makes slivers with their limits, as a pass of the manager does: on a volume with quotas."""
     made = FileSystem("/dev/vdb", "ext4", SLIVERS_LABEL, "6f3c1f6e-2c0d-4f6c-9a57-7f2b1d5b0a02")
     made.make(Runner())
     (options,) = (line.split()[3] for line in FSTAB.splitlines() if "/dev/bmnode/slivers" in line)
     run("mount", "-o", options, "/dev/vdb", str(FOLDER))
-    resources = Resources(node.guest.node)
+    backends = (node.network, Resources(node.guest.node), node.backend)
 
-    def converge(*slivers: Sliver) -> None:
+    def make_pass(*slivers: Sliver) -> None:
         wanted = node.wanted(*slivers)
-        for backend in (resources, node.backend):
-            for action in backend.plan(wanted, backend.observe()):
-                backend.apply(wanted, action)
-        # Who is made has all limits by now, not by the next pass; who is gone had them until now.
-        left = resources.plan(wanted, resources.observe())
-        assert all(action.verb is Verb.REMOVE for action in left)
-        for action in left:
-            resources.apply(wanted, action)
+        assert converge.converge(backends, wanted, Events("guest")).failed == []
+        assert [backend.plan(wanted, backend.observe()) for backend in backends] == [()] * len(backends)
 
-    yield converge
-    converge()
+    yield make_pass
+    make_pass()
     run("umount", str(FOLDER))
     run("wipefs", "-a", "/dev/vdb")
 
@@ -163,8 +159,8 @@ echo $i
 """
 
 
-def test_one_that_fills_its_disk_and_exhausts_its_inodes_is_alone_with_it(node, limited):
-    limited(node.sliver("greedy", disk_max="50000", inodes_max="2000"), node.sliver("well"))
+def test_one_that_fills_its_disk_and_exhausts_its_inodes_is_alone_with_it(node, passes):
+    passes(node.sliver("greedy", disk_max="50000", inodes_max="2000"), node.sliver("well"))
     before = os.statvfs(FOLDER)
     kib, files = (int(word) for word in node.inside("greedy", FILL).split())
     print(f"disk_max 50000, inodes_max 2000 -> {kib} KiB, {files} files")
@@ -180,9 +176,9 @@ def test_one_that_fills_its_disk_and_exhausts_its_inodes_is_alone_with_it(node, 
 BOMB = "bomb() { while :; do bomb & done; }; bomb"
 
 
-def test_a_fork_bomb_leaves_node_and_neighbour_well(node, limited):
+def test_a_fork_bomb_leaves_node_and_neighbour_well(node, passes):
     bomber, well = node.sliver("bomber", pids_max="300"), node.sliver("well")
-    limited(bomber, well)
+    passes(bomber, well)
     node.inside("bomber", f"systemd-run --quiet --no-block --collect sh -c '{BOMB}'")
     group = Path("/sys/fs/cgroup/slivers.slice", sliver_slice("bomber"))
     eventually(lambda: int((group / "pids.events").read_text().split()[1]) > 0, what="a refused fork")
@@ -191,7 +187,7 @@ def test_a_fork_bomb_leaves_node_and_neighbour_well(node, limited):
     assert node.inside("well", "sh -c 'echo fine'") == "fine\n"
     print(f"the neighbour answers after {time.monotonic() - begun:.1f} s")
     begun = time.monotonic()
-    limited(well)
+    passes(well)
     print(f"the bomb is gone after {time.monotonic() - begun:.1f} s")
     assert not group.exists()
     assert node.inside("well", "echo fine") == "fine\n"

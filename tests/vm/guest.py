@@ -39,7 +39,7 @@ STORE = "/var/tmp/store"
 COMPILED = "/root/compiled"
 MEMORY_MIB = 4096
 BOOT_SECONDS = 300.0
-TEST_SECONDS = 2400.0
+TEST_SECONDS = 2 * 3600.0
 _ARGUMENTS = (
     "root=/dev/vda rw console=ttyS0,115200 quiet loglevel=4 systemd.show_status=false "
     "init_on_alloc=0 mitigations=off no_timer_check"

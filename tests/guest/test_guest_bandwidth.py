@@ -68,6 +68,7 @@ def test_the_rest_is_divided_by_shares(site: Site) -> None:
     assert 20 * MBIT < a + b < 25 * MBIT
 
 
+@pytest.mark.slow
 def test_a_guarantee_comes_before_shares(site: Site) -> None:
     SETTINGS.write_text(f"[network]\nrate = {20 * MBIT}\n")
     site.settle({"net_min": 14 * MBIT}, {"net_share": 100})
@@ -77,6 +78,7 @@ def test_a_guarantee_comes_before_shares(site: Site) -> None:
     assert b > 3.5 * MBIT
 
 
+@pytest.mark.slow
 def test_most_holds_for_one_and_the_other_takes_the_rest(site: Site) -> None:
     SETTINGS.write_text(f"[network]\nrate = {20 * MBIT}\n")
     site.settle({"net_max": 4 * MBIT}, {})
@@ -86,6 +88,7 @@ def test_most_holds_for_one_and_the_other_takes_the_rest(site: Site) -> None:
     assert b > 13 * MBIT
 
 
+@pytest.mark.slow
 def test_exempt_destinations_have_limits_of_their_own(site: Site) -> None:
     SETTINGS.write_text(f"[network]\nrate = {8 * MBIT}\nexempt = 198.51.100.0/24\n")
     site.settle({"net2_max": 24 * MBIT}, {"net2_max": 12 * MBIT})

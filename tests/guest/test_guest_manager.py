@@ -72,6 +72,7 @@ def process_of(unit):
     return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.slow
 def test_a_kill_before_any_command_is_made_good_by_the_next_pass(backend, tmp_path):
     say(tmp_path, wanted(1, BY, ONE))
     assert drive(tmp_path, WHOLE) == 0
@@ -121,6 +122,7 @@ def set_clock():
     ahead(0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_a_clock_that_jumps_makes_nobody_expire(tmp_path, set_clock):
     said = wanted(int(time.time()), BY)
@@ -147,6 +149,7 @@ def test_a_clock_that_jumps_makes_nobody_expire(tmp_path, set_clock):
     assert not limits.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend")
 def test_a_full_disk_leaves_what_there_is_and_is_made_good(tmp_path):
     disk = tmp_path / "disk"

@@ -87,7 +87,7 @@ except TimeoutError:
 )
 def test_a_raw_socket_sends_only_with_the_slivers_own_address(site: Site, source: str, heard: str) -> None:
     site.settle()
-    with site.outside.running(LISTEN, 3) as listener:
+    with site.outside.running(LISTEN, 6) as listener:
         assert listener.stdout.readline() == "up\n"
         before = counter("dropped_spoofed")
         site.a.python(SPOOF, source, OUTSIDE)
@@ -102,6 +102,7 @@ sender.sendto(b"x", ("ff02::1", 9999, 0, socket.if_nametoindex("host0")))
 """
 
 
+@pytest.mark.slow
 def test_nothing_but_version_4_gets_through(site: Site) -> None:
     site.settle()
     before = counter("dropped_not_ipv4")
@@ -130,6 +131,7 @@ except TimeoutError:
 """
 
 
+@pytest.mark.slow
 def test_arp_is_answered_for_the_slivers_own_address_only(site: Site) -> None:
     site.settle()
     gateway = Slot(1).gateway
@@ -154,12 +156,13 @@ print(seen, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_no_sliver_sees_anothers_traffic(site: Site) -> None:
     site.settle({"ports": "tcp:8080:80"})
     with (
         site.a.running(SERVE, 80, "precious") as server,
-        site.a.running(SNIFF, 4) as own,
-        site.b.running(SNIFF, 4) as other,
+        site.a.running(SNIFF, 12) as own,
+        site.b.running(SNIFF, 12) as other,
     ):
         for process in (server, own, other):
             assert process.stdout.readline() == "up\n"
@@ -201,7 +204,7 @@ def test_bytes_are_counted_for_each_sliver_and_survive_new_rules(site: Site) -> 
 
 def test_connections_are_marked_with_the_slot(site: Site) -> None:
     site.settle()
-    with site.outside.running(LISTEN, 3) as listener:
+    with site.outside.running(LISTEN, 6) as listener:
         assert listener.stdout.readline() == "up\n"
         command(
             "nft", "add table inet probe; add chain inet probe p { type filter hook postrouting priority 5; }"

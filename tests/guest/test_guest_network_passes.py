@@ -13,6 +13,8 @@ from host.run import Runner
 from tests.guest.limited import command, converge, sliver, wanted
 from tests.guest.network_site import NODE, OUTSIDE, SERVE, Site, ask, joined
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(bare: Node) -> Iterator[Site]:

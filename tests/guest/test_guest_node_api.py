@@ -89,6 +89,7 @@ def test_a_delegate_calls_by_ssh(delegate, api, slice_key):
     assert api.told[-1].data["caller"] == "delegate someone"
 
 
+@pytest.mark.slow
 def test_a_delegates_account_makes_calls_and_nothing_else(delegate, slice_key):
     for command in ("cat /etc/passwd", "sh -c id", "Help; id", "$(id)", "`id`", "-c id"):
         done = ssh(slice_key, command)
@@ -113,6 +114,7 @@ def test_without_the_account_nobody_calls(delegate, slice_key):
     assert not Path("/etc/ssh/delegates/someone").exists()
 
 
+@pytest.mark.slow
 def test_figures_of_a_real_slice(api):
     slot = Slots().take("demo_one", "test")
     name = sliver_slice("demo-one")
@@ -145,6 +147,7 @@ def figures() -> dict[str, float]:
     return {name.partition("{")[0]: float(value) for name, _, value in lines}
 
 
+@pytest.mark.slow
 def test_a_sliver_calls_for_itself_and_for_no_other(guest: Guest, api: FakeNode, slice_key: Path):
     with nothing_left():
         node = SliverGuest(guest, slice_key)

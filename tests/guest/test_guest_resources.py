@@ -50,6 +50,7 @@ def test_processors_are_divided_by_shares(resources: Resources) -> None:
     assert 2.4 < a / b < 3.6
 
 
+@pytest.mark.slow
 def test_a_guarantee_holds_against_a_heavy_share(resources: Resources) -> None:
     converge(
         resources, wanted(sliver("load_a", cpu_min=800, cpu_share=16), sliver("load_b", cpu_share=10_000))
@@ -102,6 +103,7 @@ def test_who_eats_too_much_memory_is_killed_alone(resources: Resources) -> None:
         assert int(A.value("memory.peak")) <= 64 * 2**20 < int(B.value("memory.peak"))
 
 
+@pytest.mark.slow
 def test_memory_high_slows_and_does_not_kill(resources: Resources) -> None:
     converge(resources, wanted(sliver("load_a", memory_high=48 * 1024), sliver("load_b")))
     with A.running(EAT, 96):
@@ -171,6 +173,7 @@ def read_by(group: Group, disk: Path) -> int:
     return int(dict(word.split("=") for word in line.split())["rbytes"])
 
 
+@pytest.mark.slow
 def test_a_busy_disks_time_is_divided_by_weights(resources: Resources, slow_disk: Path) -> None:
     queue = Path("/sys/block", slow_disk.name, "queue")
     assert "[bfq]" in (queue / "scheduler").read_text()
@@ -262,6 +265,7 @@ def test_a_full_sliver_gets_edquot_and_its_neighbour_writes_on(resources: Resour
         assert a.write(1, 2**20) == [1]
 
 
+@pytest.mark.slow
 def test_inodes_are_limited_too(resources: Resources, volume: Path) -> None:
     desired = wanted(sliver("load_a", inodes_max=100), sliver("load_b"))
     a, b = Tree(volume / "load-a"), Tree(volume / "load-b")
@@ -272,6 +276,7 @@ def test_inodes_are_limited_too(resources: Resources, volume: Path) -> None:
         assert b.write(200, 0) == [200]
 
 
+@pytest.mark.slow
 def test_a_folder_that_came_first_is_attached_with_what_is_in_it(resources: Resources, volume: Path) -> None:
     desired = wanted(sliver("load_a", disk_max=20_000))
     converge(resources, desired)
@@ -288,6 +293,7 @@ def test_a_folder_that_came_first_is_attached_with_what_is_in_it(resources: Reso
         (tree.root / "before").rename(tree.root / "after")
 
 
+@pytest.mark.slow
 def test_what_a_new_sliver_has_counts_from_its_first_byte(
     resources: Resources, volume: Path, tmp_path: Path
 ) -> None:
@@ -335,6 +341,7 @@ def test_limits_follow_changes_in_a_running_sliver(resources: Resources) -> None
     command("rm", "-r", f"/etc/systemd/system.control/{A.unit}.d")
 
 
+@pytest.mark.slow
 def test_a_sliver_keeps_its_limits_until_it_is_gone_and_then_leaves_no_trace(
     resources: Resources, volume: Path
 ) -> None:
@@ -370,6 +377,7 @@ class Dying(Runner):
         return super().__call__(argv, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", range(5))
 def test_a_pass_that_died_is_carried_on(resources: Resources, volume: Path, after: int) -> None:
     desired = wanted(sliver("load_a", pids_max=64, disk_max=20_000))

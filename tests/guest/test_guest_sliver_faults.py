@@ -30,6 +30,8 @@ from tests.guest.waiting import eventually, forked
 from wire.errors import VerificationError
 from wire.slivers import NodeSlivers, Sliver
 
+pytestmark = pytest.mark.slow
+
 MOST_POINTS = 200
 
 

@@ -18,6 +18,8 @@ from tests.guest.node_system import run
 from tests.guest.sliver_guest import FOLDER, SliverGuest, nothing_left, property_of, traces, unit
 from tests.guest.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 ONE = unit("demo-one")
 
 

@@ -14,6 +14,8 @@ from tests.guest.sliver_guest import SliverGuest, nothing_left
 from tests.guest.waiting import eventually
 from wire.slivers import SliverKey
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def node(guest_of_module: Guest, node_system: None, slice_key: Path):

@@ -44,6 +44,7 @@ def test_a_sliver_is_a_system_of_its_own(node):
     assert leader.stat().st_uid == slot.first_user
     group = (leader / "cgroup").read_text().splitlines()[-1]
     assert group.startswith("0::/slivers.slice/slivers-demo\\x2done.slice/sliver@demo\\x2done.service/")
+    assert node.ssh("demo_one", "id -un; hostname").stdout == "demo_one\ndemo-one\n"
     assert node.inside("demo-one", "cat /etc/machine-id") != Path("/etc/machine-id").read_text()
     assert node.converge(node.sliver(script=script)) == []
 
@@ -60,6 +61,7 @@ def test_removal_leaves_nothing(node):
     assert_as(before)
 
 
+@pytest.mark.slow
 def test_slivers_of_one_image_share_it_and_see_nothing_of_each_other(node):
     names = ["one", "two", "three", "four"]
     node.converge(*(node.sliver(name, enabled=str(int(name in names[:2]))) for name in names))
@@ -74,6 +76,7 @@ def test_slivers_of_one_image_share_it_and_see_nothing_of_each_other(node):
     assert used(image) > 40 * MEBI
 
 
+@pytest.mark.slow
 def test_a_hanging_initscript_hangs_neither_node_nor_sliver(node):
     node.converge(node.sliver(script="while :; do sleep 1; done\n"))
     shown = node.inside("demo-one", "systemctl show --property=SubState,RuntimeMaxUSec bm-initscript.service")
@@ -81,6 +84,7 @@ def test_a_hanging_initscript_hangs_neither_node_nor_sliver(node):
     assert node.ssh("demo_one", "true").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_folder_with_live_mounts_is_never_removed(node):
     node.converge(node.sliver(enabled="0"))
     (FOLDER / "demo-one/upper/data").write_text("precious")
@@ -94,6 +98,7 @@ def test_a_folder_with_live_mounts_is_never_removed(node):
     assert (FOLDER / "demo-one/upper/data").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_somebody_in_the_tree_puts_the_removal_off(node):
     node.converge(node.sliver())
     somebody = subprocess.Popen(["sleep", "infinity"], cwd=FOLDER / "demo-one/root")
@@ -125,6 +130,7 @@ SERVE = "mkdir -p /srv/web\necho 'it answers' > /srv/web/index.html\nbusybox htt
 FETCH = "import urllib.request as u; print(u.urlopen('http://192.0.2.1:8080/', timeout=5).read().decode())"
 
 
+@pytest.mark.slow
 def test_ports_lead_in_from_outside_and_the_world_sees_the_nodes_address(outside, node):
     sliver = node.sliver(ports="tcp:8080:80", script=SERVE)
     node.converge(sliver)
@@ -148,6 +154,7 @@ def test_ports_lead_in_from_outside_and_the_world_sees_the_nodes_address(outside
     assert node.leader("demo-one") == leader
 
 
+@pytest.mark.slow
 def test_a_sliver_is_not_started_without_its_rules_and_a_pass_brings_them_back(node):
     sliver = node.sliver(ports="tcp:8080:80")
     node.converge(sliver)

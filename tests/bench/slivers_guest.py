@@ -120,7 +120,7 @@ def _wait_for_answer(address: IPv4Address) -> bool:
         try:
             with socket.create_connection((str(address), 80), timeout=5) as connection:
                 connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                if connection.recv(4096).startswith(b"HTTP/1.0 200"):
+                if b" 200 OK" in connection.recv(4096):
                     return True
         except OSError:
             pass

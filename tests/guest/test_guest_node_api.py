@@ -120,7 +120,7 @@ def test_figures_of_a_real_slice(api):
     name = sliver_slice("demo-one")
     work = "head -c 30M /dev/zero > /dev/shm/figures; while :; do :; done"
     settings = [f"--property={each}=yes" for each in ("CPUAccounting", "MemoryAccounting", "TasksAccounting")]
-    run("ip", "link", "add", slot.interface, "type", "dummy")
+    run("ip", "link", "add", slot.interface, "type", "veth", "peer", "name", "figures0")
     run("systemd-run", "--quiet", f"--slice={name}", "--unit=figures", *settings, "--", "sh", "-c", work)
     try:
         eventually(lambda: figures().get("sliver_memory_bytes", 0) > 30e6, what="memory in use")

@@ -84,21 +84,20 @@ vm-test: images ## whole machines in QEMU
 
 # One result for all of it, in .build/junit.xml. Each part runs even if an earlier one failed, so that a run says all.
 .PHONY: test
-test: images ## lint, types, unit, host, and the quick tests in the guest and of whole machines
+test: images ## lint, types, unit, host and the quick VM tests
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(MAKE) --no-print-directory types || status=1; \
 	rm -f .build/junit*.xml; \
 	$(UNIT) --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
 	$(AS_ROOT) $(PYTEST) -q -n auto --junit-xml=.build/junit-host.xml tests/host || status=1; \
-	$(PYTHON) -m tests.vm.guest run --junit-xml .build/junit-guest.xml -m 'not slow' tests/guest || status=1; \
 	$(PYTEST) -q $(IN_TURN) -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
-	$(PYTHON) build/junit.py .build/junit.xml .build/junit-{unit,host,guest,vm}.xml || status=1; \
+	$(PYTHON) build/junit.py .build/junit.xml .build/junit-{unit,host,vm}.xml || status=1; \
 	exit $$status
 
 .PHONY: test-all
-test-all: test ## every test, the slow ones too, and the benchmark
-	@$(PYTHON) -m tests.vm.guest run --junit-xml .build/junit-guest-slow.xml -m slow tests/guest
+test-all: test ## every test, those in the guest, the slow scenarios and the benchmark too
+	@$(PYTHON) -m tests.vm.guest run --junit-xml .build/junit-guest.xml
 	@$(PYTEST) -q $(IN_TURN) -m slow --junit-xml=.build/junit-slow.xml tests/vm
 	@$(MAKE) --no-print-directory bench
 

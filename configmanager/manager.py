@@ -35,10 +35,10 @@ REBOOT_SECONDS = 600.0
 
 
 class RefusedSetting(VerificationError):
-    """What the server says of one sliver or service breaks a rule."""
+    """What the server says of one sliver, service or file breaks a rule."""
 
     code = "refused-setting"
-    title = "The settings of a sliver or service are refused"
+    title = "The settings of a sliver, service or file are refused"
     hint = "Correct them at the server; what it had before goes on, and the others are not concerned."
 
 

@@ -64,7 +64,9 @@ class WrongNode(VerificationError):
 class Records:
     """The words that count, in memory and on the disk. Safe from any thread.
 
-    `refused` tells by "sliver NAME" or "service NAME" why the server's last word on it does not count."""
+    `refused` tells by "sliver NAME", "service NAME" or "conf_file PATH" why the server's last word on it does
+    not count.
+    """
 
     def __init__(self, file: Path = FILE) -> None:
         """Raises DiskTrouble."""
@@ -98,7 +100,7 @@ class Records:
 
     def _store(self, reply: object) -> NodeSlivers:
         known = self._whole
-        reading = read(reply, self._slivers, known.services if known else ())
+        reading = read(reply, self._slivers, known)
         head = reading.head
         if known is not None and known.node_id != head.node_id:
             raise WrongNode(f"node {head.node_id}, this is node {known.node_id}")

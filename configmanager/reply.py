@@ -2,7 +2,8 @@
 
 A reply whose slivers cannot be told apart (no list, a name that is none, one name twice) is refused as a
 whole: a sliver whose name was mangled would look like one that is no longer wanted, and be destroyed. Any
-other fault is that of one sliver or service, which keeps the settings that it had, but for its expiry date.
+other fault is that of one sliver, service or file, which keeps the settings that it had, but for a sliver's
+expiry date.
 
 What is as it was before is recognised by comparing plain data, so that one change among a thousand slivers
 costs one sliver's work.
@@ -15,10 +16,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from wire.conf_files import ConfFile
 from wire.slivers import PORTS_TAG, NodeService, NodeSlivers, PortForward, Sliver, check_name
 from wire.structure import MalformedMessage, structure, unstructure
 
 _REASON_CHARACTERS = 300
+_PATH_CHARACTERS = 200
 # JSON allows a thousand, which no reader of ours is made for.
 _DEPTH = 16
 # No text of XML-RPC has them, and a file may not: JSON would let them through.
@@ -47,7 +50,8 @@ class Known:
 
 @dataclass
 class Reading:
-    """What a reply says; `refused` tells by "sliver NAME" or "service NAME" why its words do not count."""
+    """What a reply says; `refused` tells by "sliver NAME", "service NAME" or "conf_file PATH" why its words
+    do not count."""
 
     head: NodeSlivers
     slivers: dict[str, Known] = field(default_factory=dict)
@@ -62,8 +66,8 @@ def together(head: NodeSlivers, slivers: Mapping[str, Known]) -> NodeSlivers:
         raise MalformedMessage(f"NodeSlivers: {error}") from None
 
 
-def read(reply: object, known: Mapping[str, Known], services: Sequence[NodeService]) -> Reading:
-    """Return what a reply (plain data) says, given the slivers and services that counted before.
+def read(reply: object, known: Mapping[str, Known], before: NodeSlivers | None) -> Reading:
+    """Return what a reply (plain data) says, given the slivers and all else that counted before.
 
     Raises MalformedMessage.
     """
@@ -72,7 +76,8 @@ def read(reply: object, known: Mapping[str, Known], services: Sequence[NodeServi
     refused: dict[str, str] = {}
     head = {
         **reply,
-        "services": _services(_named(reply, "services"), services, refused),
+        "services": _services(_named(reply, "services"), before.services if before else (), refused),
+        "conf_files": _conf_files(reply.get("conf_files"), before.conf_files if before else (), refused),
         "slivers": [],
     }
     reading = Reading(_structure(head, NodeSlivers), refused=refused)
@@ -154,6 +159,46 @@ def _services(
             if name in before:
                 found.append(unstructure(before[name]))
     return found
+
+
+def _conf_files(items: object, known: Sequence[ConfFile], refused: dict[str, str]) -> list[Any]:
+    before = {file.dest: file for file in known}
+    if not isinstance(items, list | tuple):
+        if items is not None:
+            refused["conf_files"] = f"a list wanted, {type(items).__name__} given"
+            return [unstructure(file) for file in known]
+        return []
+    found: dict[str, Any] = {}
+    spoken_of: dict[str, bool] = {}
+    nameless = False
+    for number, item in enumerate(items, 1):
+        dest = item.get("dest") if isinstance(item, Mapping) else None
+        if not isinstance(item, Mapping) or not isinstance(dest, str):
+            refused[f"conf_file {number}"] = "it names no dest"
+            nameless = True
+            continue
+        name = f"conf_file {_path(dest)}"
+        if dest in spoken_of:
+            refused[name] = "is there more than once"
+            spoken_of[dest] = False
+            continue
+        # The originals leave what is not set to null.
+        plain = {key: value for key, value in item.items() if value is not None}
+        try:
+            if _structure(plain, ConfFile).enabled:
+                found[dest] = plain
+            spoken_of[dest] = True
+        except MalformedMessage as error:
+            refused[name] = _reason(error)
+            spoken_of[dest] = False
+    good = {dest: plain for dest, plain in found.items() if spoken_of[dest]}
+    # One that is not there may be the one whose name was mangled.
+    kept = {dest for dest in before if not spoken_of.get(dest, not nameless)}
+    return [*good.values(), *(unstructure(before[dest]) for dest in sorted(kept))]
+
+
+def _path(dest: str) -> str:
+    return dest if dest.isprintable() and len(dest) <= _PATH_CHARACTERS else ascii(dest[:_PATH_CHARACTERS])
 
 
 def _structure(data: object, kind: type[T]) -> T:

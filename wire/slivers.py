@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from wire.conf_files import MAXIMUM_COMMAND, ConfFile
 from wire.messages import NO_DISK_ORDER, DiskOrder, ImageRef
 from wire.rspec import RSpec
 
@@ -26,6 +27,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 # Ports of the node itself: ssh and its address by DHCP.
 NODE_PORTS = (("tcp", 22), ("udp", 68))
 MAXIMUM_SCRIPT = 256 * 1024
+# The node's other work waits as long.
+MAXIMUM_HEALTH_SECONDS = 600
 PORTS_TAG = "ports"
 DELEGATIONS_TAG = "delegations"
 DELEGATE = "delegate"
@@ -146,15 +149,32 @@ class Sliver:
 
 @dataclass(frozen=True)
 class NodeService:
-    """A service on the node itself: `unit` is the text of its systemd unit."""
+    """A service on the node itself: the text of its systemd unit, an image laid over the node, or both.
+
+    `overlay` is a name among the reply's images. After a change `health`, a command for sh, has to succeed
+    within `health_seconds`.
+    """
 
     name: str
-    unit: str
+    unit: str = ""
+    overlay: str = ""
+    health: str = ""
+    health_seconds: int = 60
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if "[Service]" not in self.unit.splitlines() or "\0" in self.unit:
+        if self.overlay:
+            check_image_name(self.overlay)
+        if not self.unit and not self.overlay:
+            raise ValueError(f"service {self.name}: has neither a unit nor an overlay")
+        if self.unit and ("[Service]" not in self.unit.splitlines() or "\0" in self.unit):
             raise ValueError(f"service {self.name}: the unit's text has no [Service] section")
+        if len(self.health) > MAXIMUM_COMMAND or "\0" in self.health:
+            raise ValueError(
+                f"service {self.name}: health is over {MAXIMUM_COMMAND} characters or holds a NUL"
+            )
+        if not 0 < self.health_seconds <= MAXIMUM_HEALTH_SECONDS:
+            raise ValueError(f"service {self.name}: health_seconds is not 1 to {MAXIMUM_HEALTH_SECONDS}")
 
 
 @dataclass(frozen=True)
@@ -191,6 +211,7 @@ class NodeSlivers:
     services: tuple[NodeService, ...] = ()
     images: tuple[ImageRef, ...] = ()
     accounts: tuple[Account, ...] = ()
+    conf_files: tuple[ConfFile, ...] = ()
     generation: int = 0
     disk_image: DiskOrder = NO_DISK_ORDER
 
@@ -198,6 +219,7 @@ class NodeSlivers:
         # a_b and a-b would be one machine.
         _unique("sliver", (sliver.machine for sliver in self.slivers))
         _unique("service", (service.name for service in self.services))
+        _unique("conf_file", (file.dest for file in self.conf_files))
         _unique("image", (image.name for image in self.images))
         _unique("delegate", (account.name for account in self.delegates))
         _one_owner_each(self.slivers)
@@ -216,6 +238,15 @@ class NodeSlivers:
     def delegates(self) -> tuple[Account, ...]:
         """The accounts that may call the node's API."""
         return tuple(account for account in self.accounts if account.type == DELEGATE)
+
+    @property
+    def own_files(self) -> tuple[ConfFile, ...]:
+        """The files that stand for themselves."""
+        return tuple(file for file in self.conf_files if not file.service)
+
+    def files_of(self, service: str) -> tuple[ConfFile, ...]:
+        """Return the files that come and go with a service."""
+        return tuple(file for file in self.conf_files if file.service == service)
 
     def sliver(self, name: str) -> Sliver | None:
         """Return the sliver of that name, None without one."""

@@ -1,7 +1,8 @@
 """Image trees: each image unpacked once, by its digest, and shared by all slivers that were made from it.
 
-Nothing writes to a tree once it is whole: it is the lower folder of overlays, mounted there read-only.
-It is unpacked beside and renamed, so a tree that has its name is whole and on the disk.
+Nothing writes to a tree once it is whole: it is the lower folder of overlays, mounted there read-only, or
+what a service's files are copied from. It is unpacked beside and renamed, so a tree that has its name is
+whole and on the disk.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ _SYNC_SECONDS = 600.0
 
 
 class SliverImages:
-    """The trees of images on this node."""
+    """The trees of images on this node, in `folder` below its root."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, folder: Path = IMAGES) -> None:
         self._node = node
-        self._folder = node.root / IMAGES
+        self._folder = node.root / folder
 
     def tree(self, manifest: str) -> Path:
         """Where the image with that manifest's digest is, or would be."""

@@ -85,7 +85,7 @@ def slivers(raw: bytes) -> None:
     known = {name: Known.of(Sliver(name, 1, 9)) for name in ("a_b", "c")}
     try:
         said = plain_of(raw.decode(errors="surrogateescape"))
-        found = read(said, known, ())
+        found = read(said, known, None)
         whole = together(found.head, found.slivers)
     except MalformedMessage:
         return
@@ -204,7 +204,11 @@ _SLIVERS = {
             "attributes": [{"tagname": "ports", "value": "tcp:8080:80"}],
         }
     ],
-    "services": [{"name": "s", "unit": "[Service]\nExecStart=/bin/true\n"}],
+    "services": [{"name": "s", "unit": "[Service]\nExecStart=/bin/true\n", "health": "true"}],
+    "conf_files": [
+        {"dest": "/etc/motd", "content": "aGVsbG8K", "file_permissions": "0640", "error_cmd": None},
+        {"dest": "/etc/../shadow", "content": "", "enabled": False},
+    ],
 }
 _PIECE = Piece(Blob("b" * 64, 5), 10, (Pack(Blob("c" * 64, 6), 5),))
 _MANIFEST = Manifest("base", ImageKind.TREE, (_PIECE,))

@@ -18,7 +18,8 @@ class FakeRunner(Runner):
     """Knows systemctl, journalctl, sync, rm and accounts below `root`; keeps every argv.
 
     Units in `broken` do not start, those in `slow` not in time, and those in `stuck` do not stop. `since` is
-    when units failed, in seconds of the monotonic clock. The packet filter knows all slivers.
+    when units failed, in seconds of the monotonic clock. The packet filter knows all slivers. Commands in
+    `refused` fail, and `commands` has all that were run in units of their own.
     """
 
     def __init__(self, root: Path) -> None:
@@ -27,6 +28,8 @@ class FakeRunner(Runner):
         self.broken: set[str] = set()
         self.slow: set[str] = set()
         self.stuck: set[str] = set()
+        self.refused: set[str] = set()
+        self.commands: list[str] = []
         self.since = 0.0
         self._root = root
         self._slots = Slots(root)
@@ -39,6 +42,10 @@ class FakeRunner(Runner):
             stdout = self._systemctl(words)
         elif words[0] == "rm":
             _remove(Path(words[-1]))
+        elif words[0] == "systemd-run":
+            self.commands.append(words[-1])
+            if words[-1] in self.refused:
+                raise CommandFailed(words, 1, "")
         elif words[0] == "journalctl":
             stdout = "out of luck\n"
         elif words[:1] == ["nft"]:

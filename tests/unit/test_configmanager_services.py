@@ -29,7 +29,12 @@ def test_a_service_is_made_changed_and_removed(tmp_path: Path) -> None:
     file = tmp_path / "etc/systemd/system/bm-clock.service"
     assert converge(fake, DESIRED) == [Verb.CREATE]
     assert file.read_text() == DESIRED.services[0].unit
-    assert fake.runner.verbs() == ["enable bm-clock.service", "daemon-reload", "start bm-clock.service"]
+    assert fake.runner.verbs() == [
+        "enable bm-clock.service",
+        "daemon-reload",
+        "reset-failed bm-clock.service",
+        "start bm-clock.service",
+    ]
     assert converge(fake, DESIRED) == []
 
     changed = replace(DESIRED, services=(NodeService("clock", "[Service]\nExecStart=/bin/date\n"),))
@@ -59,6 +64,8 @@ def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(ServiceFailed, match="clock: out of luck"):
         converge(fake, DESIRED)
     fake.runner.broken.clear()
+    assert converge(fake, DESIRED) == [Verb.CREATE]
+    fake.runner.active["bm-clock.service"] = "failed"
     assert converge(fake, DESIRED) == [Verb.START]
 
 

@@ -53,7 +53,8 @@ def publish(session: Session, name: str, manifest: str) -> bool:
     concerned = []
     for node in session.scalars(select(Node)):
         slices = {sliver.slice.name for sliver in node.slivers}
-        named = (node.base_image, node.disk_image, *node.images)
+        overlays = {service.overlay for service in node.services}
+        named = {node.base_image, node.disk_image, *node.images, *overlays}
         if name in named or slices & in_slices:
             concerned.append(node)
     changed(*concerned)

@@ -14,6 +14,7 @@ from bootserver import (
     cli_delegate,
     cli_disk_image,
     cli_enrol,
+    cli_file,
     cli_image,
     cli_media,
     cli_node,
@@ -158,6 +159,7 @@ main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)
 main.add_command(cli_slice.service)
+main.add_command(cli_file.conf_file)
 main.add_command(cli_delegate.delegate)
 main.add_command(keys)
 main.add_command(cli_media.media)

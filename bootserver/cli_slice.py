@@ -13,7 +13,7 @@ from bootserver import nodes, policy, slices
 from bootserver.cli_state import open_state
 from bootserver.output import format_option, moment, print_json, show
 from bootserver.tables import Service, Slice
-from wire.slivers import Instantiation
+from wire.slivers import MAXIMUM_HEALTH_SECONDS, Instantiation, NodeService
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LAST_MOMENT = 2**31 - 1
@@ -142,12 +142,27 @@ def service() -> None:
 @service.command("add")
 @click.argument("node")
 @click.argument("name")
-@click.option("--unit", required=True, type=_FILE, help="The text of a systemd service unit.")
-def add_service(node: str, name: str, unit: Path) -> None:
-    """Run service NAME on NODE, or change its unit."""
-    text = _text(unit)
+@click.option("--unit", type=_FILE, help="The text of a systemd service unit.")
+@click.option("--overlay", default="", metavar="IMAGE", help="An image that is laid over the node.")
+@click.option("--health", default="", metavar="COMMAND", help="Run by sh; succeeds when the service is well.")
+@click.option(
+    "--health-seconds",
+    default=NodeService.health_seconds,
+    show_default=True,
+    type=click.IntRange(1, MAXIMUM_HEALTH_SECONDS),
+    help="How long it may take after a change; then the version before it is put back.",
+)
+def add_service(
+    node: str, name: str, unit: Path | None, overlay: str, health: str, health_seconds: int
+) -> None:
+    """Run service NAME on NODE, or change it. Files come with it by `conf-file add --service NAME`."""
+    text = _text(unit) if unit else ""
+    try:
+        new = NodeService(name, text, overlay, health, health_seconds)
+    except ValueError as error:
+        raise slices.BadRole(str(error)) from None
     with open_state().database.write() as session:
-        slices.set_service(session, nodes.find(session, node), name, text)
+        slices.set_service(session, nodes.find(session, node), new)
     click.echo(f"{name} on {node}")
 
 
@@ -159,8 +174,11 @@ def list_services(node: str, form: str) -> None:
     with open_state().database.read() as session:
         found = nodes.find(session, node)
         query = select(Service).where(Service.node_id == found.id).order_by(Service.name)
-        rows = [{"name": item.name, "unit": item.unit} for item in session.scalars(query)]
-    show(rows, form, ("name",))
+        rows = [
+            {"name": item.name, "overlay": item.overlay, "health": item.health, "unit": item.unit}
+            for item in session.scalars(query)
+        ]
+    show(rows, form, ("name", "overlay", "health"))
 
 
 @service.command("remove")

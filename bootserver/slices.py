@@ -1,19 +1,20 @@
-"""Slices, slivers, services and delegates: what nodes are told to run, and by whom they may be told more."""
+"""Slices, slivers, services, files and delegates: what nodes are told, and by whom they may be told more."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from bootserver import nodes
 from bootserver.catalogue import NoSuchImage, current_image
 from bootserver.generations import changed
-from bootserver.tables import Delegate, Node, Service, Slice
+from bootserver.tables import Delegate, Node, NodeFile, Service, Slice
 from bootserver.tables import Sliver as SliverRow
 from wire import xmlrpc
+from wire.conf_files import ConfFile
 from wire.errors import ConfigurationError
 from wire.messages import ImageRef
 from wire.session import NodeKey
@@ -27,8 +28,11 @@ from wire.slivers import (
     Sliver,
     SliverKey,
 )
-from wire.structure import MalformedMessage, unstructure
+from wire.structure import MalformedMessage, structure, unstructure
 from wire.tickets import Ticket, TicketKey
+
+# Of one node, in bytes: they travel in one reply, with all else.
+MAXIMUM_FILES = 1024 * 1024
 
 
 class NoSuchSlice(ConfigurationError):
@@ -100,13 +104,18 @@ def remove(session: Session, chosen: Slice) -> None:
     session.delete(chosen)
 
 
-def set_service(session: Session, node: Node, name: str, unit: str) -> None:
-    """Add a service to a node, or change its unit. Raises BadRole."""
-    try:
-        NodeService(name, unit)
-    except ValueError as error:
-        raise BadRole(str(error)) from None
-    session.merge(Service(node_id=node.id, name=name, unit=unit))
+def set_service(session: Session, node: Node, service: NodeService) -> None:
+    """Add a service to a node, or change it. Raises BadRole."""
+    session.merge(
+        Service(
+            node_id=node.id,
+            name=service.name,
+            unit=service.unit,
+            overlay=service.overlay,
+            health=service.health,
+            health_seconds=service.health_seconds,
+        )
+    )
     _changed(session, node)
 
 
@@ -118,6 +127,35 @@ def remove_service(session: Session, node: Node, name: str) -> bool:
     session.delete(found)
     _changed(session, node)
     return True
+
+
+def set_file(session: Session, node: Node | None, file: ConfFile) -> None:
+    """Give a node a file, or all nodes (None), or change it. Raises BadRole."""
+    found = _file(session, node, file.dest) or NodeFile(node_id=node.id if node else None, dest=file.dest)
+    found.fields = unstructure(file)
+    session.add(found)
+    _changed(session, *_whom(session, node))
+
+
+def remove_file(session: Session, node: Node | None, dest: str) -> bool:
+    """Take a file from a node, or what all nodes have (None) from all; returns whether it was there."""
+    found = _file(session, node, dest)
+    if found is None:
+        return False
+    session.delete(found)
+    _changed(session, *_whom(session, node))
+    return True
+
+
+def files_of(session: Session, node: Node | None) -> list[tuple[ConfFile, bool]]:
+    """Return a node's files, or those of all nodes (None), with whether all have it; its own comes before."""
+    of_all = NodeFile.node_id.is_(None)
+    chosen = or_(of_all, NodeFile.node_id == node.id) if node else of_all
+    rows = session.scalars(select(NodeFile).where(chosen))
+    found = {}
+    for row in sorted(rows, key=lambda row: row.node_id is not None):
+        found[row.dest] = structure(row.fields, ConfFile), row.node_id is None
+    return [found[dest] for dest in sorted(found)]
 
 
 def set_delegate(session: Session, node: Node, name: str, keys: Sequence[str]) -> None:
@@ -154,15 +192,18 @@ def for_node(session: Session, node: Node) -> NodeSlivers:
     """Return the reply to GetSlivers. An image that was never published is left out, its sliver is not."""
     now = int(time.time())
     chosen = [sliver.slice for sliver in node.slivers if sliver.slice.expires > now]
-    images = dict.fromkeys([*node.images, *(item.image for item in chosen if item.image)])
+    services = tuple(_service(item) for item in node.services)
+    named = [*(item.image for item in chosen), *(item.overlay for item in services)]
+    images = dict.fromkeys([*node.images, *filter(None, named)])
     return NodeSlivers(
         timestamp=now,
         node_id=node.id,
         hostname=node.name,
         slivers=tuple(_sliver(item) for item in sorted(chosen, key=lambda item: item.name)),
-        services=tuple(NodeService(item.name, item.unit) for item in node.services),
+        services=services,
         images=tuple(ref for ref in (_published(session, name) for name in images) if ref),
         accounts=tuple(Account(item.name, tuple(item.keys), DELEGATE) for item in node.delegates),
+        conf_files=tuple(file for file, _ in files_of(session, node) if file.enabled),
         generation=node.generation,
         disk_image=nodes.disk_order(session, node),
     )
@@ -173,6 +214,19 @@ def _published(session: Session, name: str) -> ImageRef | None:
         return current_image(session, name)
     except NoSuchImage:
         return None
+
+
+def _service(row: Service) -> NodeService:
+    return NodeService(row.name, row.unit, row.overlay, row.health, row.health_seconds)
+
+
+def _file(session: Session, node: Node | None, dest: str) -> NodeFile | None:
+    whose = NodeFile.node_id.is_(None) if node is None else NodeFile.node_id == node.id
+    return session.scalar(select(NodeFile).where(whose, NodeFile.dest == dest))
+
+
+def _whom(session: Session, node: Node | None) -> Sequence[Node]:
+    return session.scalars(select(Node)).all() if node is None else (node,)
 
 
 def _sliver(row: Slice) -> Sliver:
@@ -188,14 +242,18 @@ def _sliver(row: Slice) -> Sliver:
     )
 
 
-def _changed(session: Session, node: Node) -> None:
-    """Count the change, and refuse one that the node would refuse. Raises BadRole."""
-    changed(node)
+def _changed(session: Session, *nodes: Node) -> None:
+    """Count the change, and refuse one that a node would refuse. Raises BadRole."""
+    changed(*nodes)
     session.flush()
-    session.refresh(node, ["slivers", "services", "delegates"])
-    try:
-        xmlrpc.dump_reply(unstructure(for_node(session, node)))
-    except ValueError as error:
-        raise BadRole(str(error)) from None
-    except MalformedMessage as error:
-        raise BadRole(error.detail) from None
+    for node in nodes:
+        session.refresh(node, ["slivers", "services", "delegates"])
+        try:
+            said = for_node(session, node)
+            xmlrpc.dump_reply(unstructure(said))
+        except ValueError as error:
+            raise BadRole(str(error)) from None
+        except MalformedMessage as error:
+            raise BadRole(error.detail) from None
+        if sum(len(file.data) for file in said.conf_files) > MAXIMUM_FILES:
+            raise BadRole(f"the files of {node.name} are over {MAXIMUM_FILES} bytes")

@@ -8,10 +8,10 @@ from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, UniqueConst
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
-from wire.slivers import Instantiation
+from wire.slivers import Instantiation, NodeService
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 6
+SCHEMA = 7
 
 
 class Base(DeclarativeBase):
@@ -94,6 +94,7 @@ class Node(Base):
     slivers: Mapped[list[Sliver]] = relationship(back_populates="node", cascade="all, delete-orphan")
     services: Mapped[list[Service]] = relationship(cascade="all, delete-orphan")
     delegates: Mapped[list[Delegate]] = relationship(cascade="all, delete-orphan")
+    files: Mapped[list[NodeFile]] = relationship(cascade="all, delete-orphan")
     classic: Mapped[ClassicNode | None] = relationship(cascade="all, delete-orphan")
 
     __table_args__ = (
@@ -202,13 +203,28 @@ class Sliver(Base):
 
 
 class Service(Base):
-    """A systemd unit that runs on the node itself."""
+    """A service of the node itself, as wire.slivers.NodeService has it."""
 
     __tablename__ = "services"
 
     node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
-    unit: Mapped[str]
+    unit: Mapped[str] = mapped_column(default="")
+    overlay: Mapped[str] = mapped_column(String(64), default="")
+    health: Mapped[str] = mapped_column(default="")
+    health_seconds: Mapped[int] = mapped_column(default=NodeService.health_seconds)
+
+
+class NodeFile(Base):
+    """A file of a node, of all where `node_id` is NULL; `fields` as wire.conf_files.ConfFile has them."""
+
+    __tablename__ = "node_files"
+    __table_args__ = (UniqueConstraint("node_id", "dest"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    node_id: Mapped[int | None] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), default=None)
+    dest: Mapped[str]
+    fields: Mapped[dict[str, Any]]
 
 
 class Delegate(Base):

@@ -30,13 +30,14 @@ from tests.host.server_process import Process, cli
 from wire import xmlrpc
 from wire.messages import ImageRef, RunLevel, TargetState
 from wire.session import mac
-from wire.slivers import Attribute, NodeSlivers, Sliver, SliverKey
+from wire.slivers import Attribute, NodeService, NodeSlivers, Sliver, SliverKey
 from wire.structure import unstructure
 
 SLIVERS = 1000
 ROUNDS = 7
 SERVICES = 50
 IDLE_SECONDS = 60.0
+_UNIT = "[Service]\nExecStart=/usr/bin/sleep infinity\n"
 _KEY = "ssh-ed25519 " + "A" * 68 + " somebody@somewhere"
 
 
@@ -149,7 +150,7 @@ def _idle(folder: Path) -> list[Result]:
     with state.database.write() as session:
         node = nodes.add(session, state.master, "node1", TargetState.BOOT, "base")
         for number in range(SERVICES):
-            slices.set_service(session, node, f"s{number}", "[Service]\nExecStart=/usr/bin/sleep infinity\n")
+            slices.set_service(session, node, NodeService(f"s{number}", _UNIT))
     state.database.close()
     server = Process(state.folder)
     try:

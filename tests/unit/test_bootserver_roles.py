@@ -3,9 +3,11 @@
 import pytest
 
 from bootserver import slices
+from bootserver.catalogue import publish
 from tests.unit.bootserver_deployment import Deployment
-from wire.slivers import Instantiation
-from wire.structure import unstructure
+from wire.conf_files import MAXIMUM_CONTENT
+from wire.slivers import Instantiation, NodeService, NodeSlivers
+from wire.structure import structure, unstructure
 from wire.tickets import BadTicket, TicketKey
 
 
@@ -101,3 +103,95 @@ def test_there_is_no_ticket_for_a_slice_that_has_expired(server):
         slices.find(session, "web").expires = 1
     assert "expired" in server.cli("slice", "ticket", "web", "--node", "node1", status=1)
     assert server.cli_json("node", "show", "node1")["slices"] == []
+
+
+def test_files_of_one_node_and_of_all(server, tmp_path):
+    for name in ("node1", "node2"):
+        server.add(name)
+    for name in ("all", "own"):
+        (tmp_path / name).write_text(f"{name}\n")
+    server.cli("conf-file", "add", "/etc/motd", "--all", "--from", tmp_path / "all", "--post", "true")
+    server.cli(
+        "conf-file", "add", "/etc/motd", "--node", "node1", "--from", tmp_path / "own", "--mode", "600"
+    )
+    server.cli("conf-file", "add", "/etc/x", "--all", "--from", tmp_path / "all", "--service", "web")
+    told = structure(server.client().call("GetSlivers"), NodeSlivers).conf_files
+    assert [(file.dest, file.data, file.mode, file.service) for file in told] == [
+        ("/etc/motd", b"own\n", 0o600, ""),
+        ("/etc/x", b"all\n", 0o644, "web"),
+    ]
+    rows = server.cli_json("conf-file", "list", "--node", "node2")
+    assert [(row["dest"], row["bytes"], row["for"]) for row in rows] == [
+        ("/etc/motd", 4, "all"),
+        ("/etc/x", 4, "all"),
+    ]
+    server.cli("conf-file", "remove", "/etc/motd", "--node", "node1")
+    assert "was not" in server.cli("conf-file", "remove", "/etc/motd", "--node", "node1")
+    server.cli("conf-file", "remove", "/etc/x", "--all")
+    told = structure(server.client().call("GetSlivers"), NodeSlivers).conf_files
+    assert [(file.data, file.postinstall_cmd, file.source) for file in told] == [(b"all\n", "true", "all")]
+    server.cli("conf-file", "add", "/etc/y", "--from", tmp_path / "all", status=2)
+
+
+def test_every_node_is_told_of_a_file_of_all(server, tmp_path):
+    for name in ("node1", "node2"):
+        server.add(name)
+    before = [server.node(name).generation for name in ("node1", "node2")]
+    (tmp_path / "file").touch()
+    server.cli("conf-file", "add", "/etc/motd", "--all", "--from", tmp_path / "file")
+    after = [server.node(name).generation for name in ("node1", "node2")]
+    assert all(new > old for old, new in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["/etc/shadow"],
+        ["/etc/../x"],
+        ["/etc/motd", "--mode", "rw-r--r--"],
+        ["/etc/motd", "--owner", "a b"],
+        ["/etc/motd", "--always", "--service", "web"],
+    ],
+)
+def test_a_file_that_nodes_would_refuse_is_refused(server, tmp_path, wrong):
+    server.add()
+    (tmp_path / "file").touch()
+    added = server.cli("conf-file", "add", *wrong, "--node", "node1", "--from", tmp_path / "file", status=1)
+    assert "bad-role" in added
+    assert server.cli_json("conf-file", "list", "--node", "node1") == []
+
+
+def test_files_have_bounds(server, tmp_path):
+    server.add()
+    (tmp_path / "file").write_bytes(bytes(MAXIMUM_CONTENT + 1))
+    one = ("--node", "node1", "--from", tmp_path / "file")
+    assert "over 262144 bytes" in server.cli("conf-file", "add", "/etc/big", *one, status=1)
+    (tmp_path / "file").write_bytes(bytes(MAXIMUM_CONTENT))
+    for number in range(4):
+        server.cli("conf-file", "add", f"/etc/{number}", *one)
+    assert "over 1048576 bytes" in server.cli("conf-file", "add", "/etc/4", *one, status=1)
+    assert len(server.cli_json("conf-file", "list", "--node", "node1")) == 4
+
+
+def test_a_service_with_an_overlay_and_a_check(server, tmp_path):
+    server.add()
+    server.cli(
+        *("service", "add", "node1", "web", "--overlay", "web", "--health", "true", "--health-seconds", "5")
+    )
+    told = structure(server.client().call("GetSlivers"), NodeSlivers).services
+    assert told == (NodeService("web", "", "web", "true", 5),)
+    assert "bad-role" in server.cli("service", "add", "node1", "other", status=1)
+    assert [row["overlay"] for row in server.cli_json("service", "list", "node1")] == ["web"]
+
+
+def test_a_new_overlay_is_told_to_the_nodes_that_have_it(server):
+    for name in ("node1", "node2"):
+        server.add(name)
+    server.cli("service", "add", "node1", "web", "--overlay", "web")
+    before = [server.node(name).generation for name in ("node1", "node2")]
+    with server.state.database.write() as session:
+        publish(session, "web", "a" * 64)
+    after = [server.node(name).generation for name in ("node1", "node2")]
+    assert (after[0] > before[0], after[1] == before[1]) == (True, True)
+    reply = structure(server.client().call("GetSlivers"), NodeSlivers)
+    assert reply.image("web").manifest == "a" * 64

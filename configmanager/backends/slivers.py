@@ -64,8 +64,8 @@ class Slivers(Backend):
 
     name: ClassVar[str] = "slivers"
     claims: ClassVar[frozenset[str]] = frozenset({"machines", "units:sliver@", "accounts:slivers"})
-    # A sliver never runs without its limits.
-    after: ClassVar[frozenset[str]] = frozenset({"network", "resources"})
+    # A sliver never runs without its limits, and finds the services that it is offered.
+    after: ClassVar[frozenset[str]] = frozenset({"network", "resources", "vsys"})
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)

@@ -35,7 +35,7 @@ def lay_over() -> None:
         script.chmod(0o755)
     run("systemctl", "daemon-reload")
     run("sysctl", "--quiet", "--load=/usr/lib/sysctl.d/50-slivers.conf")
-    run("systemd-tmpfiles", "--create", "node-api.conf")
+    run("systemd-tmpfiles", "--create", "node-api.conf", "vsys.conf")
     run("systemctl", "reload", "ssh.service")
     run("systemctl", "start", "sliver-shell.socket")
 

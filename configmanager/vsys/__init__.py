@@ -1,0 +1,1 @@
+"""Services of the node that slivers use through FIFOs. docs/vsys.md."""

@@ -16,6 +16,7 @@ from tests.bench.network import fetch_50ms_100mbit
 from tests.bench.result import Result
 from tests.bench.slivers import many_slivers, sliver_start
 from tests.bench.trees import tree_results
+from tests.bench.vsys import vsys_results
 from tests.vm.harness.accelerator import accelerator
 from tests.vm.harness.artifacts import BUILD, artifacts, forget_run
 
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "disk": lambda: [disk_image_against_pipeline(BUILD)],
     "growth": lambda: growth_results(BUILD),
     "manager": lambda: manager_results(BUILD),
+    "vsys": lambda: vsys_results(BUILD),
     "network": lambda: [fetch_50ms_100mbit()],
     "lossy": lambda: [lossy_line(artifacts(), accelerator(BUILD))],
     "neighbours": lambda: [ten_neighbours(artifacts().base, BUILD)],

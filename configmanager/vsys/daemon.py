@@ -78,9 +78,9 @@ class Daemon:
     def _look(self) -> None:
         """Serve what is there now."""
         self._timer = None
-        # Watched before it is looked at: what changes from now on is looked at again.
-        self._watch_folders()
         try:
+            # Watched before it is looked at: what changes from now on is looked at again.
+            self._watch_folders()
             known = catalog.read(self._root)
             slices = self._slices()
         except (OSError, BootError) as error:
@@ -94,14 +94,20 @@ class Daemon:
                 served.close(remove=False)
                 del self._served[machine]
         for machine, (name, user) in slices.items():
-            if machine not in self._served:
-                self._begin(machine, name, user)
-            if machine in self._served:
+            try:
+                if machine not in self._served:
+                    folder = Folder(self._folder(machine), user)
+                    self._served[machine] = Served(Owner(name, machine, folder))
                 self._serve(self._served[machine], known)
+            except FileNotFoundError:
+                continue  # It is being made or removed, which is a change.
+            except OSError as error:
+                log.error("%s is not served: %s", name, error)
 
     def _watch_folders(self) -> None:
         private = self._root / FOLDER / PRIVATE
-        folders = [self._root / FOLDER, self._root / SLICES, private]
+        # The first, because /vsys may come later.
+        folders = [self._root, self._root / FOLDER, self._root / SLICES, private]
         with suppress(OSError):
             folders += [path for path in private.iterdir() if not path.is_symlink() and path.is_dir()]
         for folder in folders:
@@ -120,16 +126,6 @@ class Daemon:
 
     def _folder(self, machine: str) -> Path:
         return self._root / SLICES / machine
-
-    def _begin(self, machine: str, name: str, user: int) -> None:
-        try:
-            folder = Folder(self._folder(machine), user)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            log.error("%s is not served: %s", name, error)
-            return
-        self._served[machine] = Served(Owner(name, machine, folder))
 
     def _serve(self, served: Served, known: Catalog) -> None:
         owner, channels = served.owner, served.channels

@@ -142,7 +142,9 @@ def test_a_restart_and_a_crash_of_the_program_are_survived(vsys: Vsys):
 
 def test_processes_and_memory_of_a_slices_services_are_bounded(vsys: Vsys):
     offer("hello", HELLO)
-    fork = "<STDIN>; while (1) { my $p = fork; if (!defined $p) { sleep 1 } elsif (!$p) { sleep 1000; exit } }"
+    fork = (
+        "<STDIN>; while (1) { my $p = fork; if (!defined $p) { sleep 1 } elsif (!$p) { sleep 1000; exit } }"
+    )
     offer("bomb", f"exec perl -e '{fork}'", "greedy\n")
     offer("eat", "read line; tail /dev/zero", "greedy\n")
     converge(vsys, slices("greedy", "other"))

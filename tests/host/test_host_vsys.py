@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from configmanager.vsys.channel import STARTS_A_SECOND, STARTS_AT_ONCE
 from tests.host.vsys_site import Site
 
 pytestmark = pytest.mark.host
@@ -180,12 +181,14 @@ def test_who_never_reads_stops_only_what_speaks_to_it(site):
 
 def test_who_floods_stops_only_itself(site):
     site.add_slice("other")
-    site.offer("deaf", "sleep 1000")
+    site.offer("deaf", "exec sleep 1000")
     site.offer("hello", HELLO)
+    site.offer("tally", f"read line; echo x >> {site.root}/tally")
     for name in ("demo_one", "other"):
-        site.sees(name, "deaf.in", "deaf.out", "hello.in", "hello.out")
+        site.sees(name, "deaf.in", "deaf.out", "hello.in", "hello.out", "tally.in", "tally.out")
     # To a service that does not read, and to one that is started for each line.
-    floods = [site.popen("demo_one", f"exec yes > {service}.in") for service in ("deaf", "hello")]
+    begun = time.monotonic()
+    floods = [site.popen("demo_one", f"exec yes > {service}.in") for service in ("deaf", "tally")]
     try:
         time.sleep(2)
         for _ in range(5):
@@ -193,6 +196,9 @@ def test_who_floods_stops_only_itself(site):
             assert ask(site, "hello", "x", "other") == "other said x\n"
             assert time.monotonic() - started < 2
         assert site.running() < 10
+        site.until(lambda: len((site.root / "tally").read_text()) // 2 > 100, "instances")
+        started = len((site.root / "tally").read_text()) // 2
+        assert started <= STARTS_AT_ONCE + STARTS_A_SECOND * (time.monotonic() - begun)
     finally:
         for flood in floods:
             flood.kill()
@@ -232,12 +238,12 @@ def test_a_new_copy_takes_over(site):
     assert site.as_slice("demo_one", "echo a > count.in; head -n 1 count.out") == "1 a\n"
     site.offer("count", 'while read line; do echo "new $line"; done')
     site.until(lambda: site.running() == 0, "the end of the old one")
-    assert site.as_slice("demo_one", "echo b > count.in; cat count.out | head -n 1") == "new b\n"
+    assert site.as_slice("demo_one", "echo b > count.in; head -n 1 count.out") == "new b\n"
 
 
 def test_a_slice_that_goes_leaves_nothing(site):
     site.offer("count", COUNT)
-    site.offer("load", "sleep 1000", "demo_one r\n")
+    site.offer("load", "exec sleep 1000", "demo_one r\n")
     site.sees("demo_one", "count.in", "count.out", "load.out")
     reader = site.popen("demo_one", "cat load.out")
     site.as_slice("demo_one", "echo a > count.in; head -n 1 count.out")
@@ -280,6 +286,20 @@ def test_refusals_are_told_and_harm_nothing_else(site):
     site.sees("demo_one")
     site.vsys.chmod(0o755)
     site.sees("demo_one", "good.in", "good.out", "strict.in", "strict.out")
+
+
+def test_folders_may_come_late_and_come_again(site):
+    site.offer("hello", HELLO)
+    site.sees("demo_one", "hello.in", "hello.out")
+    site.vsys.rename(site.root / "away")
+    site.sees("demo_one")
+    (site.root / "away").rename(site.vsys)
+    site.sees("demo_one", "hello.in", "hello.out")
+    (site.vsys / "pvt").rmdir()
+    (site.vsys / "pvt/demo_one").mkdir(parents=True)
+    site.offer("pvt/demo_one/mine", HELLO)
+    site.sees("demo_one", "hello.in", "hello.out", "mine.in", "mine.out")
+    assert ask(site, "mine", "x") == "demo_one said x\n"
 
 
 def test_a_restart_goes_on_with_the_same_fifos(site):

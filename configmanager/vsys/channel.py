@@ -125,7 +125,11 @@ class Channel(ABC):
     def _launch(self, files: tuple[int, int]) -> None:
         group = self._site.groups.make(self._owner.machine, self.offer.name)
         words = [str(self.offer.path), self._owner.name]
-        self._instance = Instance(self._site.loop, group, words, files, self._owner.words, self._over)
+        try:
+            self._instance = Instance(self._site.loop, group, words, files, self._owner.words, self._over)
+        except OSError:
+            group.remove()
+            raise
 
     def _over(self) -> None:
         self._instance = None

@@ -54,8 +54,7 @@ class Daemon:
     def __init__(self, root: Path, groups: Groups) -> None:
         self._root = root
         self._loop = asyncio.new_event_loop()
-        watches = Watches(self._loop, self._changed)
-        self._site = Site(self._loop, watches, groups)
+        self._site = Site(self._loop, Watches(self._loop), groups)
         self._served: dict[str, Served] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._faults: tuple[Fault, ...] = ()

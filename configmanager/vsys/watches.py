@@ -34,12 +34,12 @@ _MOST_BYTES = 256 * 1024
 
 
 class Watches:
-    """Calls what belongs to a watch. A one-shot watch calls once, and is gone by then."""
+    """Calls what belongs to a watch. A one-shot watch calls once, and is gone by then.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lost: Callable[[], None]) -> None:
-        """`lost` is called when the kernel had no room for all that happened."""
-        self._loop = loop
-        self._lost = lost
+    A call may come without its cause, when the kernel had no room for all that happened.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._file = inotify_init()
         if self._file < 0:
             raise OSError(get_errno(), os.strerror(get_errno()))
@@ -77,7 +77,7 @@ class Watches:
             at += _HEAD.size + length
             known, call = self._calls.get(watch, (0, None))
             if what & InotifyConstants.IN_Q_OVERFLOW:
-                self._lost()
+                self._call_all()
             elif call is None:
                 continue
             elif what & InotifyConstants.IN_IGNORED:
@@ -87,7 +87,8 @@ class Watches:
             elif not known & InotifyConstants.IN_ONESHOT:
                 call()
 
-    def close(self) -> None:
-        """End all watches."""
-        self._loop.remove_reader(self._file)
-        os.close(self._file)
+    def _call_all(self) -> None:
+        for watch, (what, call) in [*self._calls.items()]:
+            if what & InotifyConstants.IN_ONESHOT:
+                self.forget(watch)
+            call()

@@ -12,6 +12,7 @@ from tests.host.vsys_site import Site
 SLICES = 50
 SERVICES = 100
 SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
 # In the kernel's accounts that is one unit of 10 ms.
 IDLE_GOAL = 0.02
 MEMORY_GOAL_MIB = 64.0
@@ -36,10 +37,9 @@ def _measured(site: Site) -> list[Result]:
     rights = "".join(f"{name} {'r' if number % 2 else 'rw'}\n" for number, name in enumerate(slices))
     for number in range(SERVICES - 1):
         site.offer(f"service{number}", "while read line; do echo $line; done", rights if number % 2 else None)
-    begun = time.monotonic()
     site.start()
     _until_seen(site, slices, SERVICES - 1)
-    started = time.monotonic() - begun
+    began = site.cpu_seconds()
     begun = time.monotonic()
     site.offer("one-more", "while read line; do echo $line; done")
     _until_seen(site, slices, SERVICES)
@@ -54,7 +54,7 @@ def _measured(site: Site) -> list[Result]:
     files = len(list((place / "fd").iterdir()))
     assert files >= SLICES * SERVICES
     assert "ok" in site.as_slice("slice_1", "echo ok > one-more.in; head -n 1 one-more.out")
-    parts = {"seconds to begin": started, "files open": float(files)}
+    parts = {"processor seconds to begin": began, "files open": float(files)}
     return [
         Result("vsys_idle_percent", 100 * spent / SECONDS, IDLE_GOAL, parts),
         Result("vsys_memory_mib", _resident_mib(place), MEMORY_GOAL_MIB),
@@ -63,12 +63,11 @@ def _measured(site: Site) -> list[Result]:
 
 
 def _until_seen(site: Site, slices: list[str], services: int) -> None:
-    def look() -> bool:
-        return all(
-            len([each for each in site.fifos(name) if each.endswith(".out")]) == services for name in slices
-        )
-
-    site.until(look, "all services to be offered")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(sum(each.endswith(".out") for each in site.fifos(name)) < services for name in slices):
+        assert time.monotonic() < deadline, site.said()
+        # To look costs more than to make them.
+        time.sleep(0.2)
 
 
 def _resident_mib(place: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from configmanager.vsys import acl, catalog
 from configmanager.vsys.acl import Mode
 from configmanager.vsys.bucket import Bucket
 from configmanager.vsys.catalog import Catalog
+from configmanager.vsys.watches import CHANGES, OPENED, Watches
 from tests.unit.configmanager_fakes import FakeNode
 from wire.slivers import NodeSlivers, Sliver
 
@@ -221,6 +223,43 @@ def test_a_bucket_gives_so_much_at_once_and_so_much_a_second(clock):
     clock.now += 1000
     bucket.spend(10)
     assert bucket.delay() == 0
+
+
+# --- what the kernel tells ---
+
+
+class Loop:
+    """Of a loop only that it is told of the file."""
+
+    def add_reader(self, file, call):
+        self.file, self.call = file, call
+
+
+def test_a_watch_of_one_event_calls_once_and_one_of_changes_again(tmp_path):
+    watches, called = Watches(Loop()), []
+    (tmp_path / "a").touch()
+    with (tmp_path / "a").open() as file:
+        watches.add_open(file.fileno(), OPENED, lambda: called.append("opened"))
+    watches.add(str(tmp_path), CHANGES, lambda: called.append("changed"))
+    for _ in range(2):
+        (tmp_path / "a").open().close()
+        (tmp_path / "a").chmod(0o600)
+        watches.deliver()
+    assert called == ["opened", "changed", "changed"]
+
+
+def test_when_the_kernel_lost_events_everything_may_have_happened(tmp_path, monkeypatch):
+    watches, called = Watches(Loop()), []
+    with (tmp_path / "a").open("w") as file:
+        watches.add_open(file.fileno(), OPENED, lambda: called.append("opened"))
+    forgotten = watches.add(str(tmp_path), CHANGES, lambda: called.append("changed"))
+    overflow = struct.pack("iIII", -1, 0x4000, 0, 0)
+    monkeypatch.setattr(os, "read", lambda *_: overflow)
+    watches.deliver()
+    assert called == ["opened", "changed"]
+    watches.forget(forgotten)
+    watches.deliver()
+    assert called == ["opened", "changed"]
 
 
 # --- the backend ---

@@ -56,8 +56,13 @@ class Groups:
     """The groups below `base`, which is the unit's own."""
 
     def __init__(self, base: Path) -> None:
+        """End what a program that was killed has left there."""
         self._base = base
         self._number = itertools.count(1)
+        for folder in base.glob("slice-*/service-*"):
+            left = Group(folder)
+            left.kill()
+            left.remove()
 
     def make(self, machine: str, service: str) -> Group:
         """Make a group for a new instance, within the limits of its slice. Raises OSError."""
@@ -69,7 +74,7 @@ class Groups:
                 file, value = LIMITS[name]
                 (parent / file).write_text(value)
         folder = parent / f"service-{service}.{next(self._number)}"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         return Group(folder)
 
 

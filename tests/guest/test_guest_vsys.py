@@ -9,6 +9,7 @@ import pytest
 
 from configmanager.backends.base import Node
 from configmanager.backends.vsys import UNIT, Vsys
+from configmanager.slots import Slots
 from tests.guest.conftest import Guest
 from tests.guest.node_system import run
 from tests.guest.sliver_guest import SliverGuest, nothing_left
@@ -44,7 +45,7 @@ def converge(backend: Vsys, wanted: NodeSlivers) -> None:
 def ask(machine: str, service: str, text: str) -> str:
     """What a service answers to whoever may use the FIFOs of a slice, here the node's root."""
     place = SLICES / machine / service
-    return run("timeout", "60", "sh", "-c", f"echo {text} > {place}.in; cat {place}.out").stdout
+    return run("timeout", "240", "sh", "-c", f"echo {text} > {place}.in; cat {place}.out").stdout
 
 
 @pytest.fixture
@@ -58,6 +59,9 @@ def vsys(node_system: None, bare: Node) -> Iterator[Vsys]:
     assert list(SLICES.iterdir()) == []
     eventually(lambda: not list(GROUPS.glob("slice-*")), what="the end of all services")
     run("systemctl", "stop", UNIT)
+    # They are the slivers' and their limits' to give back, and here are none.
+    for name in Slots().all():
+        Slots().release(name)
 
 
 def sees(machine: str, *names: str) -> None:
@@ -93,8 +97,7 @@ def test_a_sliver_uses_a_service_and_nothing_else(guest: Guest, vsys: Vsys, slic
         for number in (1, 2):
             said = node.inside("demo-one", "echo x > /vsys/count.in; head -n 1 /vsys/count.out")
             assert said == f"{number} x\n"
-        log = run("journalctl", "--unit", UNIT, "--output=cat").stdout
-        assert "hello for demo_one: for the log" in log
+        eventually(lambda: "hello for demo_one: for the log" in log(), what="its words in the log")
         # One that is copied while the sliver runs.
         offer("late", HELLO)
         sees("demo-one", "count.in", "count.out", "hello.in", "hello.out", "late.in", "late.out", "load.out")
@@ -132,7 +135,7 @@ def test_a_restart_and_a_crash_of_the_program_are_survived(vsys: Vsys):
     sees("demo-one", "count.in", "count.out", "hello.in", "hello.out")
     for how in ("restart", "kill --signal=KILL --kill-whom=main"):
         place = SLICES / "demo-one/count"
-        said = run("timeout", "60", "sh", "-c", f"echo x > {place}.in; head -n 1 {place}.out").stdout
+        said = run("timeout", "240", "sh", "-c", f"echo x > {place}.in; head -n 1 {place}.out").stdout
         assert said == "1 x\n", how
         old = main_process()
         run("systemctl", *how.split(), UNIT)
@@ -159,6 +162,10 @@ def test_processes_and_memory_of_a_slices_services_are_bounded(vsys: Vsys):
     assert ask("other", "hello", "x") == "other said x\n"
     assert ask("greedy", "hello", "x") == "greedy said x\n"
     assert main_process() == process
+
+
+def log() -> str:
+    return run("journalctl", "--unit", UNIT, "--output=cat").stdout
 
 
 def events(file: str) -> dict[str, int]:

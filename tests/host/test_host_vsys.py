@@ -288,6 +288,18 @@ def test_refusals_are_told_and_harm_nothing_else(site):
     site.sees("demo_one", "good.in", "good.out", "strict.in", "strict.out")
 
 
+def test_what_was_left_by_a_program_that_was_killed_ends_with_the_next(site):
+    site.offer("count", COUNT)
+    site.sees("demo_one", "count.in", "count.out")
+    assert site.as_slice("demo_one", "echo a > count.in; head -n 1 count.out") == "1 a\n"
+    site.process.kill()
+    site.process.wait()
+    assert site.running() == 1
+    site.start()
+    site.until(lambda: site.running() == 0, "the end of the old one")
+    assert site.as_slice("demo_one", "echo b > count.in; head -n 1 count.out") == "1 b\n"
+
+
 def test_folders_may_come_late_and_come_again(site):
     site.offer("hello", HELLO)
     site.sees("demo_one", "hello.in", "hello.out")

@@ -1,4 +1,4 @@
-"""What a hundred services for fifty slices cost while nobody uses them, and how soon one more is there."""
+"""What a hundred services for fifty slices cost while nobody uses them, and what one more costs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PATIENCE_SECONDS = 300.0
 # In the kernel's accounts that is one unit of 10 ms.
 IDLE_GOAL = 0.02
 MEMORY_GOAL_MIB = 64.0
-COPY_GOAL_SECONDS = 1.0
+COPY_GOAL_SECONDS = 0.2
 
 
 def vsys_results(scratch: Path | None = None) -> list[Result]:
-    """Return the cost of idling (percent of a core, MiB), and the time until a copy is offered."""
+    """Return the cost of idling (percent of a core, MiB), and of a copy (processor time)."""
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         site = Site(Path(name))
         try:
@@ -40,10 +40,10 @@ def _measured(site: Site) -> list[Result]:
     site.start()
     _until_seen(site, slices, SERVICES - 1)
     began = site.cpu_seconds()
-    begun = time.monotonic()
+    before, begun = site.cpu_seconds(), time.monotonic()
     site.offer("one-more", "while read line; do echo $line; done")
     _until_seen(site, slices, SERVICES)
-    copied = time.monotonic() - begun
+    copied, waited = site.cpu_seconds() - before, time.monotonic() - begun
     # What was begun is done by then.
     time.sleep(2)
     before = site.cpu_seconds()
@@ -58,7 +58,7 @@ def _measured(site: Site) -> list[Result]:
     return [
         Result("vsys_idle_percent", 100 * spent / SECONDS, IDLE_GOAL, parts),
         Result("vsys_memory_mib", _resident_mib(place), MEMORY_GOAL_MIB),
-        Result("vsys_copy_seconds", copied, COPY_GOAL_SECONDS),
+        Result("vsys_copy_cpu_seconds", copied, COPY_GOAL_SECONDS, {"seconds until it is seen": waited}),
     ]
 
 

@@ -55,6 +55,31 @@ def test_the_fifos_are_the_nodes_and_open_in_one_direction(site):
     assert "not permitted" in site.as_slice("demo_one", "chmod 666 hello.in")
 
 
+def test_the_root_of_a_sliver_can_use_the_fifos_and_nothing_else(site):
+    site.offer("hello", HELLO)
+    site.offer("load", "echo 7", "demo_one r\n")
+    site.sees("demo_one", "hello.in", "hello.out", "load.out")
+    use = "cd /mnt; id -u; stat -c '%a %u' .; echo x > hello.in; cat hello.out; cat load.out"
+    assert site.as_sliver_root("demo_one", use) == "0\n700 0\ndemo_one said x\n7\n"
+    attempts = (
+        "rm hello.in",
+        "mv hello.in y",
+        "ln -s /etc/passwd x",
+        "mkfifo x",
+        "chmod 777 .",
+        "chmod 666 hello.in",
+        "chown 1 hello.in",
+        "exec 3< hello.in",
+        "exec 3> load.out",
+        "exec 3<> load.out",
+        "mount -o remount,rw /mnt",
+        "mount -o remount,bind,rw /mnt",
+        "umount /mnt",
+    )
+    script = "".join(f"({attempt}) 2>/dev/null && echo '{attempt}'; " for attempt in attempts)
+    assert site.as_sliver_root("demo_one", f"cd /mnt; {script} echo tried") == "tried\n"
+
+
 def test_an_acl_says_who_has_what(site):
     for name in ("other", "third"):
         site.add_slice(name)

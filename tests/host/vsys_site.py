@@ -118,6 +118,19 @@ class Site:
             process.kill()
             process.wait()
 
+    def as_sliver_root(self, name: str, script: str) -> str:
+        """What the sliver's root says, which has its /vsys at /mnt."""
+        words = ["-m", "tests.host.sliver_root", self.folder(name), str(self.slots[name].first_user), script]
+        done = subprocess.run(
+            [sys.executable, *words],
+            capture_output=True,
+            text=True,
+            timeout=3 * SECONDS,
+            cwd=ROOT,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
     def fifos(self, name: str) -> list[str]:
         """What the slice sees."""
         return sorted(path.name for path in self.folder(name).iterdir())

@@ -10,7 +10,7 @@ import os
 from typing import ClassVar
 
 from configmanager.backends import units
-from configmanager.backends.base import Action, Backend, Item, Verb, difference
+from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
 from configmanager.backends.sliver_tree import remove_folder
 from configmanager.slots import Slots
 from configmanager.vsys import catalog
@@ -47,17 +47,26 @@ class Vsys(Backend):
         {f"units:{UNIT}", f"folder:/{catalog.FOLDER}", f"folder:/{SLICES}"}
     )
 
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._slots = Slots(node.root)
+
     def observe(self) -> tuple[Item, ...]:
-        known = {machine_name(name): (name, slot) for name, slot in Slots(self.node.root).all().items()}
+        held = self._slots.held(self.name)
+        # A sliver's start makes an empty one where nobody did.
+        known = {machine_name(name): name for name in self._slots.all()}
         folder = self.node.root / SLICES
         up = units.state(self.node.run, UNIT).up
         items = []
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            name, slot = known.get(path.name, (path.name, None))
-            whole = slot is not None and is_finished(path.lstat(), slot.first_user)
+            name = known.get(path.name, path.name)
+            whole = name in held and is_finished(path.lstat(), held[name].first_user)
             items.append(Item(name, _DIGEST if whole else "", up))
+        # After a boot there are the numbers only.
+        there = {item.name for item in items}
+        items += [Item(name, "", up) for name in held if name not in there]
         faults = catalog.read(self.node.root).faults
-        # One line of a file a time: an action is known by its name.
+        # One for each file, whatever is wrong with it: an action is known by its name.
         items += [Item(path, _DIGEST, False) for path in dict.fromkeys(fault.path for fault in faults)]
         return tuple(items)
 
@@ -81,6 +90,14 @@ class Vsys(Backend):
             self._start()
 
     def teardown(self, name: str) -> None:
+        self._remove(name)
+        self._slots.release(name, self.name)
+
+    def unit(self, name: str) -> str:
+        # What it says is about all slivers together.
+        return UNIT if name == self.name else ""
+
+    def _remove(self, name: str) -> None:
         folder = self.node.root / SLICES / machine_name(name)
         gone = folder.with_name(f".gone-{folder.name}")
         if folder.exists():
@@ -89,16 +106,12 @@ class Vsys(Backend):
             folder.rename(gone)
         remove_folder(self.node.run, gone)
 
-    def unit(self, name: str) -> str:
-        # What it says is about all slivers together.
-        return UNIT if name == self.name else ""
-
     def _make(self, name: str) -> None:
-        slot = Slots(self.node.root).take(name)
+        slot = self._slots.take(name, self.name)
         folder = self.node.root / SLICES / machine_name(name)
         if folder.exists() and is_finished(folder.lstat(), slot.first_user):
             return
-        self.teardown(name)
+        self._remove(name)
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
         os.chown(folder, slot.first_user, slot.first_user)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from configmanager.slots import FILE, Slot
+from configmanager.slots import Slot, Slots
 from host.mounts import mount_table
 from wire.slivers import machine_name
 
@@ -72,9 +71,7 @@ class Site:
 
     def add_slice(self, name: str) -> Path:
         """Make a slice's folder, as the backend does."""
-        self.slots[name] = Slot(len(self.slots) + 1)
-        (self.root / FILE).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / FILE).write_text(json.dumps({name: slot.number for name, slot in self.slots.items()}))
+        self.slots[name] = Slots(self.root).take(name, "vsys")
         folder = self.folder(name)
         folder.mkdir(mode=0o700)
         os.chown(folder, self.slots[name].first_user, self.slots[name].first_user)

@@ -305,7 +305,16 @@ def test_each_sliver_has_a_folder_and_the_program_runs(fake):
     os.mkfifo(folder / "a.in")
     assert converge(fake, wanted("two")) == [(Verb.REMOVE, "demo_one")]
     assert [path.name for path in folder.parent.iterdir()] == ["two"]
+    assert list(Slots(fake.root).all()) == ["two"]
     Vsys(fake.node).teardown("demo_one")
+
+
+def test_after_a_boot_folders_are_made_anew_and_numbers_of_others_given_back(fake):
+    converge(fake, wanted("demo_one", "two"))
+    for folder in (fake.root / "run/vsys").iterdir():
+        folder.rmdir()
+    assert converge(fake, wanted("two")) == [(Verb.REMOVE, "demo_one"), (Verb.CREATE, "two")]
+    assert list(Slots(fake.root).all()) == ["two"]
 
 
 def test_a_program_that_does_not_run_is_started(fake):
@@ -315,10 +324,21 @@ def test_a_program_that_does_not_run_is_started(fake):
 
 
 def test_a_folder_that_is_another_users_is_made_anew(fake):
-    Slots(fake.root).take("demo_one")
+    Slots(fake.root).take("demo_one", "vsys")
     (fake.root / "run/vsys/demo-one").mkdir(parents=True, mode=0o700)
     (fake.root / "run/vsys/.gone-two").mkdir()
     assert converge(fake, wanted("demo_one")) == [(Verb.REMOVE, ".gone-two"), (Verb.CREATE, "demo_one")]
+
+
+def test_the_folder_that_a_sliver_started_with_stays(fake):
+    slot = Slots(fake.root).take("demo_one", "slivers")
+    folder = fake.root / "run/vsys/demo-one"
+    folder.mkdir(parents=True)
+    folder.chmod(0o700)
+    os.chown(folder, slot.first_user, slot.first_user)
+    before = folder.stat().st_ino
+    assert converge(fake, wanted("demo_one")) == [(Verb.CREATE, "demo_one")]
+    assert folder.stat().st_ino == before
 
 
 def test_a_refusal_is_an_error_until_it_is_corrected(fake):

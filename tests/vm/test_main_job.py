@@ -6,11 +6,12 @@ from tests.vm.harness.artifacts import BUILD
 from tests.vm.harness.expect import assert_node_is_up, network_bytes
 from tests.vm.harness.installed import MainJob
 from tests.vm.harness.leaks import holders, node_key, server_secrets
-from tests.vm.harness.site import NODE, SLIVER
+from tests.vm.harness.roles import SLIVER
+from tests.vm.harness.site import NODE
 
 
 def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:
-    # That run level boot came and the sliver answered from outside was awaited on the way.
+    # That run level boot came, and that slivers and services answered from outside, was awaited on the way.
     assert main_job.told("state.entered", state="inst")
     assert main_job.told("chain.started", how="kexec")
     assert not main_job.told("confirm.asked")

@@ -14,11 +14,12 @@ from typing import Any
 
 from tests.vm.harness import limits, media
 from tests.vm.harness.artifacts import SHARED, Artifacts, run_name
-from tests.vm.harness.expect import assert_node_is_up
+from tests.vm.harness.expect import assert_all_roles, assert_node_is_up
 from tests.vm.harness.leaks import node_key, places_on_node
+from tests.vm.harness.roles import SLIVER, give_all_roles
 from tests.vm.harness.server import Server
 from tests.vm.harness.shared import once
-from tests.vm.harness.site import NODE, SLIVER, Site, assemble, empty_folders, make_site
+from tests.vm.harness.site import NODE, Site, assemble, empty_folders, make_site
 from tests.vm.harness.timeline import Event
 
 _RECORD = "record.json"
@@ -72,10 +73,12 @@ def _install(target: Path, built: Artifacts, accelerator: str) -> None:
     site = make_site("main-job", built, accelerator)
     machine = site.machine
     try:
+        give_all_roles(site.server, NODE, site.folder, site.technician)
         site.power_on()
         machine.wait_event("state.entered", state="inst", timeout=limits.BOOT)
         machine.wait_event("chain.started", timeout=limits.INSTALL)
         assert_node_is_up(site)
+        assert_all_roles(site)
         said = {
             "volumes": site.shell.output("lvs --noheadings -o lv_name bmnode"),
             "physical": site.shell.output("pvs --noheadings -o pv_name"),

@@ -11,14 +11,11 @@ from tests.vm.harness import media
 from tests.vm.harness.artifacts import BUILD, Artifacts, run_name
 from tests.vm.harness.hardware import Bus, DirectKernel, Disk, Hardware
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.roles import PORTS, give_sliver_and_service
 from tests.vm.harness.server import Follower, Server, last_event_id, published
 from tests.vm.harness.ssh import Shell, free_port, make_key
 
 NODE = "node1.example.org"
-SLIVER = "web"
-SLIVER_PORT = 8080
-ANSWER = "the sliver answers"
-SERVICE = "beacon"
 _CONSOLE = "console=tty0 console=ttyS0,115200"
 # Without hardware virtualization these two defences are half of the time that a guest takes to start; and an
 # emulated timer on a busy host may be too late for the kernel's test of it, which then gives up.
@@ -28,18 +25,6 @@ _ARGUMENTS = (
     "boot=live live-media=/dev/disk/by-label/BMBOOT nopersistence noeject panic=60 quiet loglevel=4 "
     f"systemd.show_status=false {_CONSOLE} {_FAST} bm.events=/dev/ttyS1"
 )
-_INITSCRIPT = f"""#!/bin/sh
-mkdir -p /srv/www
-echo '{ANSWER}' > /srv/www/index.html
-exec busybox httpd -p 80 -h /srv/www
-"""
-_UNIT = """[Unit]
-Description=Shows that the node runs services of its own
-[Service]
-ExecStart=/usr/bin/sleep infinity
-[Install]
-WantedBy=multi-user.target
-"""
 
 
 def kernel_arguments(**options: str) -> str:
@@ -84,9 +69,9 @@ class Site:
         """Return how a technician reaches the machine."""
         return Shell(self._forward(22), self.technician)
 
-    def sliver_port(self) -> int:
-        """Return the port of this host that leads to the sliver's service."""
-        return self._forward(SLIVER_PORT)
+    def url(self, port: int) -> str:
+        """Return where a port of the node is reached from this host."""
+        return f"http://127.0.0.1:{self._forward(port)}/"
 
     def change(self, **changes: Any) -> None:
         """Change the machine's hardware while it is off, such as memory_mib=512."""
@@ -144,7 +129,7 @@ def make_site(name: str, built: Artifacts, accelerator: str, *, state: str = "in
         "--kernel-arguments", f"{_CONSOLE} {_FAST}",
         "--ssh-key", f"{technician}.pub",
     )  # fmt: skip
-    give_roles(server, folder, technician)
+    give_sliver_and_service(server, NODE, folder, technician)
     server.cli("media", "key", NODE, str(folder / "key.img"), "--server", server.url)
     media.blank(folder / "system.img", 8192)
     media.blank(folder / "data.img", 4096)
@@ -168,7 +153,7 @@ def assemble(
         Disk("key", folder / "key.img", "KEY01", Bus.USB, read_only=True, removable=True),
         Disk("dongle", folder / "dongle.img", "CACHE01", Bus.USB, removable=True),
     )
-    forwards = ((22, free_port()), (SLIVER_PORT, free_port()))
+    forwards = tuple((port, free_port()) for port in (22, *PORTS))
     hardware = Hardware(direct_kernel(built), disks, forwards=forwards)
     machine = Machine(hardware, logs, accelerator)
     return Site(built, server, folder, logs, machine, folder / "technician")
@@ -186,16 +171,3 @@ def empty_folders(name: str) -> tuple[Path, Path]:
 def direct_kernel(built: Artifacts, **options: str) -> DirectKernel:
     """Return the fast way to start the medium."""
     return DirectKernel(built.kernel, built.initrd, kernel_arguments(**options), built.iso)
-
-
-def give_roles(server: Server, folder: Path, technician: Path) -> None:
-    """Give the node one sliver that serves a page, and one service of its own."""
-    script, unit = folder / "initscript", folder / "unit"
-    script.write_text(_INITSCRIPT)
-    unit.write_text(_UNIT)
-    server.cli(
-        "slice", "add", SLIVER, "--image", "sliver", "--key", f"{technician}.pub",
-        "--initscript", str(script), "--attribute", f"ports=tcp:{SLIVER_PORT}:80",
-    )  # fmt: skip
-    server.cli("slice", "add-node", SLIVER, NODE)
-    server.cli("service", "add", NODE, SERVICE, "--unit", str(unit))

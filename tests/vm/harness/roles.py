@@ -73,7 +73,7 @@ PORTS = (WEB.port, MIRROR.port, PROBE.port, SERVICE_PORT)
 
 def probe_answer(node: str) -> str:
     """Return what the probe shows when the node answered it."""
-    return f"{PROBE.name} asked the node for its name: {node.partition('.')[0]}"
+    return f"{PROBE.name} asked the node for its name: {node}"
 
 
 def give_sliver_and_service(server: Server, node: str, folder: Path, technician: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from images.entries import Entry, Kind
 from images.sources.attributes import chosen, is_kept
 from images.sources.base import Member
-from images.sources.nodes import hard_link, refusal, split
+from images.sources.nodes import TIMES_NS, hard_link, refusal, split
 
 READ_BYTES = 1024 * 1024
 _KINDS = {
@@ -85,6 +85,8 @@ class FolderSource:
         full = self._full(path)
         # The path is how Linux gave it; this refuses one that is too long for the tree that it comes into.
         split(path)
+        if found.st_mtime_ns not in TIMES_NS:
+            raise ValueError(f"the time {found.st_mtime_ns / 10**9:.0f}, which ext4 cannot hold")
         return Entry(
             path,
             kind,

@@ -19,7 +19,7 @@ from images.entries import Entry, Kind
 from images.sources import acl
 from images.sources.attributes import ACL_ACCESS, ACL_DEFAULT, chosen
 from images.sources.base import NotAnImage
-from images.sources.nodes import MAXIMUM_PATH_BYTES, refusal, split
+from images.sources.nodes import MAXIMUM_PATH_BYTES, TIMES_NS, refusal, split
 
 _KINDS = {
     tarfile.REGTYPE: Kind.FILE,
@@ -48,8 +48,6 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 _TIME = re.compile(r"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 _MAXIMUM_ID = 2**32 - 2
 _MAXIMUM_SIZE = 2**63 - 1
-# What an image can hold, in nanoseconds.
-_MAXIMUM_SECONDS = 2**63 // 10**9 - 1
 # Linux has 12 bits for major and 20 for minor numbers.
 _MAXIMUM_MAJOR, _MAXIMUM_MINOR = 2**12 - 1, 2**20 - 1
 _ACLS = {"SCHILY.acl.access": ACL_ACCESS, "SCHILY.acl.default": ACL_DEFAULT}
@@ -196,12 +194,15 @@ def _holes(info: tarfile.TarInfo) -> tuple[tuple[tuple[int, int], ...], int]:
 def _mtime_ns(info: tarfile.TarInfo) -> int:
     text = info.pax_headers["mtime"] if "mtime" in info.pax_headers else str(int(info.mtime))
     match = _TIME.fullmatch(text)
-    if not match or int(match[2]) > _MAXIMUM_SECONDS:
+    if not match:
         raise ValueError(f"the time {text[:40]!r}")
     fraction = match[3] or ""
     found = int(match[2]) * 10**9 + int(fraction[:9].ljust(9, "0"))
     # What is finer than a nanosecond is rounded down, so before 1970 away from zero.
-    return -found - bool(fraction[9:].strip("0")) if match[1] else found
+    found = -found - bool(fraction[9:].strip("0")) if match[1] else found
+    if found not in TIMES_NS:
+        raise ValueError(f"the time {text[:40]!r}, which ext4 cannot hold")
+    return found
 
 
 def _target(info: tarfile.TarInfo, kind: Kind) -> str:

@@ -15,6 +15,9 @@ from images.sources.base import Member, NotAnImage
 # NAME_MAX, and PATH_MAX without the NUL that Linux counts too.
 MAXIMUM_NAME_BYTES = 255
 MAXIMUM_PATH_BYTES = 4095
+# Times in nanoseconds that ext4 holds in inodes of 256 bytes (EXT4_TIMESTAMP_MIN, EXT4_EXTRA_TIMESTAMP_MAX of
+# Linux's fs/ext4/ext4.h). Others it changes without a word, and the tree would never be as the image says.
+TIMES_NS = range(-(2**31) * 10**9, (2**34 - 2**31) * 10**9)
 # An archive of few bytes can ask for very many folders. A large distribution has half a million files.
 MAXIMUM_NODES = 4_000_000
 # As many links as Linux follows for one path.

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from images.entries import Entry, Kind
+from images.sources import folder as folder_source
 from images.sources.archive import ArchiveSource
 from images.sources.base import NotAnImage
 from images.sources.folder import FolderSource
@@ -241,7 +242,7 @@ METADATA = st.fixed_dictionaries(
         "mode": st.integers(0, 0o7777),
         "uid": st.integers(0, 2**32 - 2),
         "gid": st.integers(0, 2**32 - 2),
-        "mtime_ns": st.integers(-(2**40), 2**62),
+        "mtime_ns": st.integers(-(2**40), 2**33 * 10**9),
         "xattrs": st.dictionaries(
             st.just("user.").flatmap(lambda p: NAMES.map(p.__add__)), st.binary(max_size=30)
         ),
@@ -303,6 +304,17 @@ def test_any_tree_comes_back(tmp_path_factory, trees):
     found = read(tmp_path_factory.mktemp("any"), data)
     del found[""]
     assert found == {path: (entry, content) for _, (path, entry, content) in made}
+
+
+def test_a_time_that_no_node_can_set_is_refused_in_a_folder_too(tmp_path, monkeypatch):
+    # Beneath the test is a file system that may not hold such a time either.
+    (tmp_path / "late").touch()
+    os.utime(tmp_path / "late", (0, 2**33))
+    os.utime(tmp_path, (0, 0))
+    assert contents(FolderSource(tmp_path).members())["late"][0].mtime_ns == 2**33 * 10**9
+    monkeypatch.setattr(folder_source, "TIMES_NS", range(2**33 * 10**9))
+    with pytest.raises(NotAnImage, match="'late': the time 8589934592"):
+        contents(FolderSource(tmp_path).members())
 
 
 def test_a_folder_comes_as_it_lies_there(tmp_path):

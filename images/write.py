@@ -133,6 +133,21 @@ class TreeWriter:
             found = os.stat(entry.path, dir_fd=self._root, follow_symlinks=False)
             if not stat.S_ISDIR(found.st_mode):
                 raise
+            # Or there is a folder of another spelling, to a file system that takes the two for one.
+            if not self._is_named(entry.path):
+                what = "the file system has a folder of this name in another spelling"
+                raise CannotWrite(f"{self._where(entry)}: {what}") from None
+
+    def _is_named(self, path: str) -> bool:
+        """Say whether something has exactly this name where it lies."""
+        above, _, name = path.rpartition("/")
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(above or ".", flags, dir_fd=self._root)
+        try:
+            with os.scandir(handle) as entries:
+                return any(found.name == name for found in entries)
+        finally:
+            os.close(handle)
 
     def _write(self, segment: Segment, data: memoryview) -> None:
         entry = segment.entry

@@ -46,6 +46,11 @@ class ConsoleView:
                 return self._progress(str(data["step"]), data.get("fraction"), str(data["detail"]))
             case "wait.started":
                 return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
+            case "image.planned":
+                sizes = (data[name] / 2**20 for name in ("tree_bytes", "cache_bytes", "fetch_bytes"))
+                from_disk, from_dongle, fetch = (f"{size:.1f} MiB" for size in sizes)
+                where = f"{from_disk} from what is on the disk, {from_dongle} from the dongle"
+                return f"image {data['image']}, planned: {where}, {fetch} to fetch"
             case "transfer":
                 fetched, kept = data["network_bytes"] / 2**20, data["cache_bytes"] / 2**20
                 near = data["neighbour_bytes"] / 2**20

@@ -68,7 +68,7 @@ class Cache:
         self.budget_bytes = budget_bytes
         # Without a folder nothing below is reached; nothing can be made in the null device either.
         self._root = folder if folder is not None else Path(os.devnull)
-        self._events = events
+        self.events = events
         self._writable = writable and folder is not None
         self._failures = 0
         self._unreadable: set[str] = set()
@@ -108,7 +108,7 @@ class Cache:
                 return None
             data = b""
         if sha256(data) != digest or size not in (None, len(data)):
-            self._events.tell("cache.corrupt", sha256=digest)
+            self.events.tell("cache.corrupt", sha256=digest)
             log.warning("the cache's copy of %s is damaged; it is fetched again", digest)
             if self._writable:
                 with suppress(OSError):
@@ -277,4 +277,4 @@ class Cache:
         if event not in self._told:
             self._told.add(event)
             log.warning("%s: %s", event, data)
-            self._events.tell(event, **data)
+            self.events.tell(event, **data)

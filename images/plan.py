@@ -7,10 +7,11 @@ cache because another image brought them, from an update's, or from a tree that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from host.events import Events
 from images import index, zstd_frame
 from images.cache import Cache
 from images.contents import Contents
@@ -53,6 +54,18 @@ class Taken:
     own_offset: int
 
 
+@dataclass(frozen=True)
+class Origins:
+    """Bytes by where they are to come from: files of a tree on the disk, blobs of the cache, blobs to fetch.
+
+    Which of the last will come from neighbours is not known before.
+    """
+
+    tree_bytes: int
+    cache_bytes: int
+    fetch_bytes: int
+
+
 @dataclass
 class Plan:
     """`index` has the compressed pieces. Of the packs, counted over all pieces, some are done `without`.
@@ -74,12 +87,14 @@ class Plan:
         return tuple(pack.blob for pack in (*own, *self.taken))
 
     @property
+    def origins(self) -> Origins:
+        """Where it all comes from."""
+        return _origins(self.blobs, self.cached, sum(taken.segment.length for taken in self.from_tree))
+
+    @property
     def rates(self) -> Rates:
         """Counters for `blobs`."""
-        sizes = {True: 0, False: 0}
-        for blob in self.blobs:
-            sizes[blob in self.cached] += blob.size
-        return Rates(sizes[True], sizes[False])
+        return Rates(self.origins.cache_bytes, self.origins.fetch_bytes)
 
     @property
     def others(self) -> frozenset[Blob]:
@@ -95,6 +110,36 @@ def has_all(cache: Cache, digest: str) -> bool:
         return raw is not None and all(cache.has(blob) for blob in parse(raw).blobs)
     except MalformedManifest:
         return False
+
+
+def whole(manifest: Manifest, cache: Cache) -> Origins:
+    """Return where an image comes from without a plan: all of it, its index too, from the cache or afar."""
+    return _origins(manifest.blobs, {blob for blob in manifest.blobs if cache.has(blob)})
+
+
+def foreseen(digest: str, cache: Cache) -> Origins | None:
+    """Return the same of the image with the manifest `digest`, None where the cache has not its manifest.
+
+    A plan can only make less of what is to be fetched. Nothing in the cache is changed.
+    """
+    seen = Cache(cache.folder, cache.events, writable=False)
+    raw = seen.get(digest) if is_digest(digest) else None
+    try:
+        return whole(parse(raw), seen) if raw is not None else None
+    except MalformedManifest:
+        return None
+
+
+def tell(events: Events, image: str, origins: Origins) -> None:
+    """Tell, before anything is fetched or written, what comes from where."""
+    events.tell("image.planned", image=image, **asdict(origins))
+
+
+def _origins(blobs: Iterable[Blob], cached: Set[Blob], tree_bytes: int = 0) -> Origins:
+    sizes = {True: 0, False: 0}
+    for blob in blobs:
+        sizes[blob in cached] += blob.size
+    return Origins(tree_bytes, sizes[True], sizes[False])
 
 
 def make_plan(

@@ -27,7 +27,7 @@ from images.fetch import Supply, Transfer, pins
 from images.index import Segment
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, SignedImage
 from images.neighbours import Neighbours
-from images.plan import OldTree, Plan, Relative, Taken, make_plan
+from images.plan import OldTree, Plan, Relative, Taken, make_plan, tell
 from images.progress import Progress, silent
 from images.source import CorruptImage, Source
 from images.walk import Walk
@@ -104,6 +104,7 @@ def unpack(
     keep = pins([manifest]) | frozenset(keep)
     with Supply(source, cache, keep, near=near) as supply, closing(TreeWriter(target)) as writer:
         plan = make_plan(manifest, supply, cache, relatives, tree)
+        tell(cache.events, manifest.name, plan.origins)
         _Unpacking(plan, supply, writer, on_progress).run(tree)
     # Leaving the with block waits for the dongle, so the figures are read after it.
     return supply.transfer
@@ -288,6 +289,7 @@ def prefetch(
         if supply.refused:
             return supply.transfer
         plan = make_plan(manifest, supply, cache, relatives)
+        tell(cache.events, manifest.name, plan.origins)
         try:
             _bring(plan, supply, on_progress)
         except (CorruptImage, NotAtServer) as error:

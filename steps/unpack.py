@@ -31,7 +31,7 @@ from images.documents import Documents
 from images.fetch import Transfer, pins
 from images.manifest import Manifest
 from images.neighbours import Neighbours
-from images.plan import OldTree, Relative
+from images.plan import OldTree, Relative, foreseen
 from images.progress import Progress
 from images.relatives import relatives_of
 from images.source import Source, source_of
@@ -70,9 +70,11 @@ class Unpack(Step):
         if is_whole:
             return lacks(Change(Keeps.DESTROY, "root volume", "the former root is removed"))
         image = f"image {details.base_image.name} ({details.base_image.manifest[:12]})"
+        origins = _foreseen(context)
         if _has_files(context.host.run):
-            return lacks(Change(Keeps.DESTROY, "root volume", f"{image} is unpacked, all else is removed"))
-        return lacks(Change(Keeps.CREATE, "root volume", f"{image} is unpacked"))
+            what = f"{image} is unpacked, all else is removed; {origins}"
+            return lacks(Change(Keeps.DESTROY, "root volume", what))
+        return lacks(Change(Keeps.CREATE, "root volume", f"{image} is unpacked; {origins}"))
 
     def run(self, context: Context) -> None:
         is_whole, former = _found(context)
@@ -144,6 +146,15 @@ class _Base:
                 context.progress(None, "removing the former root")
                 former.remove(run, root)
         return moved
+
+
+def _foreseen(context: Context) -> str:
+    """Say where the base image comes from, as far as the dongle tells; the rest is planned by run()."""
+    origins = foreseen(context.facts[NodeDetails].base_image.manifest, context.facts[Cache])
+    if origins is None:
+        return "how much of it is to be fetched is not known: the dongle does not have its manifest"
+    cached, fetched = -(-origins.cache_bytes // _MIB), -(-origins.fetch_bytes // _MIB)
+    return f"{cached} MiB from the dongle, at most {fetched} MiB to fetch"
 
 
 def _found(context: Context) -> tuple[bool, Former | None]:

@@ -19,6 +19,7 @@ from images.disk_record import DiskRecords
 from images.disk_write import DiskDiffers, image_head, verify_disk, write_disk
 from images.fetch import Supply, pins
 from images.manifest import Manifest
+from images.plan import tell, whole
 from images.source import Source, source_of
 from images.trust import SignedImages
 from images.unpack import load_manifest
@@ -148,6 +149,7 @@ def _role(order: DiskOrder, disk: Disk) -> DiskRole:
 def _write(context: Context, disk: Disk, manifest: Manifest, supply: Supply) -> None:
     refuse_in_use(disk.path)
     release(context.host.run, disk.path)
+    tell(context.host.events, manifest.name, whole(manifest, context.facts[Cache]))
     write_disk(manifest, Path(disk.path), supply, context.progress)
     moved = supply.transfer
     context.host.events.tell(

@@ -42,8 +42,11 @@ def test_the_tree_is_whole_and_the_sliver_image_is_in_the_dongle(node, tmp_path)
     context = node.context()
     before = Unpack().observe(context)
     assert not before.holds
-    assert [change.keeps for change in before.changes] == [Keeps.CREATE]
+    (change,) = before.changes
+    assert change.keeps is Keeps.CREATE
+    assert "how much of it is to be fetched is not known" in change.text
     Unpack().run(context)
+    assert [data["image"] for data in node.told("image.planned")] == ["base", "sliver"]
     assert Unpack().observe(context).holds
     assert node.laid() == image_of(tmp_path / "base")
     with node.volumes.root() as root:
@@ -61,8 +64,14 @@ def test_the_tree_is_whole_and_the_sliver_image_is_in_the_dongle(node, tmp_path)
 def test_a_reinstallation_takes_no_image_byte_from_the_network(node, tmp_path):
     node.install()
     node.forget()
+    (change,) = Unpack().observe(node.context("run2")).changes
+    mib = -(-node.base.size // 2**20)
+    assert change.text.endswith(f"{mib} MiB from the dongle, at most 0 MiB to fetch")
     node.install("run2")
     assert node.server.served == []
+    (planned, _) = node.told("image.planned")
+    assert (planned["tree_bytes"], planned["fetch_bytes"]) == (0, 0)
+    assert planned["cache_bytes"] > 0
     assert node.told("root.formatted") == [{"reason": "the dongle has the whole image"}]
     assert [data["network_bytes"] for data in node.told("transfer")] == [0, 0]
     assert [data["image"] for data in node.told("transfer")] == ["base", "sliver"]

@@ -274,3 +274,56 @@ def test_of_what_the_dongle_has_no_time_is_told_for_what_comes_from_afar(two):
     assert {blob for blob in found.blobs if two.cache.has(blob)} == found.cached
     unpack(two.new, two.target, two.shop, two.cache, lambda *told: progress.append(told), relatives=relatives)
     assert progress[-1][0] == 1.0
+
+
+def test_the_plan_is_told_before_anything_of_it_is_fetched(two):
+    told, asked = [], []
+
+    def hear(event):
+        told.append((event.event, event.data))
+        asked.append(list(two.shop.asked))
+
+    two.cache = Cache(two.cache.folder, Events("test", (hear,)))
+    leads = Relative(two.old.digest, two.update.digest)
+    moved = unpack(two.new, two.target, two.shop, two.cache, relatives=[leads])
+    ((name, planned),) = told
+    assert (name, planned["image"], planned["tree_bytes"]) == ("image.planned", "base", 0)
+    packs = {pack.blob.sha256 for pack in two.update.packs}
+    assert planned["fetch_bytes"] == sum(pack.blob.size for pack in two.update.packs) > 0
+    assert planned["cache_bytes"] == moved.cache_bytes > 0
+    assert packs & set(two.shop.asked)
+    assert not packs & set(asked[0])
+
+
+def test_files_of_an_old_tree_are_told_and_those_for_later_too(two, large):
+    told = []
+    two.cache = Cache(two.cache.folder, Events("test", (lambda event: told.append(event.data),)))
+    (two.target.parent / "later").mkdir()
+    prefetch(two.new, two.shop, Cache(two.target.parent / "later", two.cache.events))
+    two.cache = Cache(None, two.cache.events)
+    two.unpack(tree=large)
+    sizes = [pack.blob.size for pack in two.new.packs]
+    kept = [(each["tree_bytes"], each["cache_bytes"], each["fetch_bytes"]) for each in told]
+    # The file with the hole, which packs well, is fetched.
+    assert kept == [(0, 0, sum(sizes)), (9000, 0, min(sizes))]
+
+
+def test_what_the_dongle_has_is_foreseen_and_nothing_on_it_is_changed(two):
+    def state():
+        files = two.cache.folder.rglob("*")
+        return {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in files}
+
+    for path in two.cache.folder.rglob("*"):
+        os.utime(path, (0, 0))
+    before = state()
+    assert plan.foreseen(two.old.digest, two.cache) == plan.Origins(0, two.old.size, 0)
+    assert plan.foreseen(two.new.digest, two.cache) is None
+    assert state() == before
+    blob = two.old.packs[0].blob
+    (two.cache.folder / "blobs" / blob.sha256).unlink()
+    assert plan.foreseen(two.old.digest, two.cache) == plan.Origins(0, two.old.size - blob.size, blob.size)
+    damaged = two.cache.folder / "blobs" / two.old.digest
+    damaged.write_bytes(b"junk")
+    assert plan.foreseen(two.old.digest, two.cache) is None
+    assert damaged.exists()
+    assert plan.foreseen(two.old.digest, Cache(None, Events("test"))) is None

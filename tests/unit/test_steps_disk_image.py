@@ -47,8 +47,10 @@ def test_what_was_written_is_read_back(bench):
     assert bench.disk.read_bytes() == bench.image.read_bytes()
     assert bench.taken_down == [str(bench.disk)] * 2
     assert step.observe(context).holds
-    (moved,) = (data for name, data in bench.told if name == "transfer")
-    assert moved["image"] == "appliance"
+    assert [name for name, _ in bench.told] == ["image.planned", "transfer"]
+    (_, planned), (_, moved) = bench.told
+    assert planned["image"] == moved["image"] == "appliance"
+    assert planned["fetch_bytes"] == moved["network_bytes"]
     assert moved["network_bytes"] > 0
     with bench.disk.open("r+b") as disk:
         disk.seek(DISK_BYTES - 1)

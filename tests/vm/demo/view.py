@@ -69,6 +69,11 @@ class View:
                 self.say(f"   {step:<20} is so already", "green")
             case "step.retry":
                 self.say(f"   {step:<20} again in {event['seconds']:.0f} s: {event['detail']}", "yellow")
+            case "image.planned":
+                sizes = (int(event[name]) / 1e6 for name in ("tree_bytes", "cache_bytes", "fetch_bytes"))
+                disk, dongle, fetch = (f"{size:.1f} MB" for size in sizes)
+                where = f"{disk} from the disk, {dongle} from the dongle, {fetch} to fetch"
+                self.say(f"   image {event['image']}, planned: {where}")
             case "transfer":
                 network, cache = int(event["network_bytes"]) / 1e6, int(event["cache_bytes"]) / 1e6
                 self.say(

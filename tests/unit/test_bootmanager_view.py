@@ -1,0 +1,18 @@
+"""Lines on the consoles."""
+
+from bootmanager.view import ConsoleView
+from host.console import Console
+from host.events import Events
+
+
+def said(folder, event, **data):
+    (folder / "console").touch()
+    Events("test", (ConsoleView(Console([folder / "console"])),)).tell(event, **data)
+    return (folder / "console").read_text().partition("] ")[2]
+
+
+def test_the_plan_of_an_image(tmp_path):
+    sizes = {"tree_bytes": 3 * 2**20, "cache_bytes": 2**19, "fetch_bytes": 10 * 2**20}
+    assert said(tmp_path, "image.planned", image="base", **sizes) == (
+        "image base, planned: 3.0 MiB from what is on the disk, 0.5 MiB from the dongle, 10.0 MiB to fetch\n"
+    )

@@ -50,6 +50,15 @@ class Prepared:
     store: BlobStore
 
 
+@dataclass(frozen=True)
+class _Once:
+    """One installation: how long it took, the most memory of the process, image bytes over the network."""
+
+    seconds: float
+    peak_mib: float
+    network_bytes: int
+
+
 def tree_results(base: Path, scratch: Path | None = None) -> list[Result]:
     """Measure with the root file system in a tar.zst, in a folder with room for 6 GiB. Needs root."""
     with tempfile.TemporaryDirectory(dir=scratch) as name, file_server(Path(name)) as url:
@@ -71,7 +80,7 @@ def _prepare(base: Path, folder: Path, url: str) -> Prepared:
 
 
 def _installing(prepared: Prepared) -> list[Result]:
-    ours, theirs, warm, copied, memory = [], [], [], [], []
+    ours, theirs, warm, copied, memory, moved = [], [], [], [], [], []
     archive = f"{prepared.url}/{prepared.archive.name}"
     dongle, plain = prepared.folder / "dongle", prepared.folder / "plain"
     dongle.mkdir()
@@ -79,14 +88,17 @@ def _installing(prepared: Prepared) -> list[Result]:
     _shell(f"cp -a {prepared.tree} {plain}")
     for _ in range(ROUNDS):
         for found, cache in ((ours, None), (warm, dongle)):
-            seconds, peak = _ours(prepared, cache)
-            found.append(seconds)
-            memory.append(peak)
+            once = _ours(prepared, cache)
+            found.append(once.seconds)
+            memory.append(once.peak_mib)
+            if cache is not None:
+                moved.append(once.network_bytes)
         theirs.append(_timed(prepared, f"curl -s {archive} | zstd -dc | tar -x -C"))
         copied.append(_timed(prepared, f"cp -a {plain}/. "))
     return [
         _ratio("install_from_server_against_tar", ours, theirs, 0.70),
         _ratio("install_from_dongle_against_cp", warm, copied, 1.0),
+        Result("install_from_dongle_network_bytes", max(moved), 0, {"bytes": max(moved)}),
         Result("peak_memory_mib", max(memory), 128, {"mib": max(memory)}),
     ]
 
@@ -95,8 +107,7 @@ def _ratio(name: str, ours: list[float], theirs: list[float], goal: float) -> Re
     return Result(name, min(ours) / min(theirs), goal, {"ours": min(ours), "theirs": min(theirs)})
 
 
-def _ours(prepared: Prepared, dongle: Path | None) -> tuple[float, float]:
-    """Return the seconds that installing took, and the peak memory of the process in MiB."""
+def _ours(prepared: Prepared, dongle: Path | None) -> _Once:
     with _disk(prepared.folder) as target:
         words = [prepared.url, prepared.manifest.digest, target, dongle or ""]
         argv = [sys.executable, "-m", "tests.bench.unpack_once", *map(str, words)]
@@ -106,7 +117,7 @@ def _ours(prepared: Prepared, dongle: Path | None) -> tuple[float, float]:
     found = json.loads(done.stdout)
     if dongle is None and found["network_bytes"] < prepared.manifest.size:
         raise RuntimeError("it did not come over the network")
-    return found["seconds"], found["peak_mib"]
+    return _Once(found["seconds"], found["peak_mib"], found["network_bytes"])
 
 
 def _timed(prepared: Prepared, command: str) -> float:

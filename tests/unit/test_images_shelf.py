@@ -1,5 +1,7 @@
 """What a node keeps to give: bounded, the rare before the common, and only what was put there."""
 
+from pathlib import Path
+
 import pytest
 
 from host.events import Events
@@ -12,6 +14,7 @@ from wire.neighbours import Holdings
 DATA = [b"%d" % number * 1000 for number in range(10)]
 NAMES = [sha256(data) for data in DATA]
 MIB = 1024 * 1024
+PERFORMANCE = Path(__file__).parents[2] / "docs/performance.md"
 
 
 @pytest.fixture
@@ -76,3 +79,9 @@ def test_it_takes_a_part_of_what_is_free(tmp_path, free_kib, room):
         f"MemTotal: 99999999 kB\nMemFree: 1 kB\nMemAvailable: {free_kib} kB\nHugePages_Total: 0\n"
     )
     assert module.room(path) == room
+
+
+def test_the_page_on_performance_says_what_it_may_take_at_most():
+    (row,) = (line for line in PERFORMANCE.read_text().splitlines() if "peak memory of unpacking" in line)
+    assert {4: "a quarter of the memory that is free"}[module._SHARE] in row
+    assert f"{module.MOST_BYTES // MIB} MiB" in row.rpartition("neighbours")[2]

@@ -9,12 +9,12 @@ from bootmanager.plan import steps_for
 from bootmanager.preview import plan_text
 from bootmanager.remembered import remember, remembered
 from host.boot import Chain, leave
-from host.http import ServerUntrusted
+from host.http import AnswerTooLong, NotAtServer, ServerUntrusted
 from host.mark import NotInstalled, read_mark
 from host.memory import PeakMemory
 from host.ports import Host
 from host.report import ServerSink
-from host.server import ServerClient
+from host.server import ServerClient, ServerNotAuthentic
 from hwdetect.inventory import Inventory, describe
 from images.disk_record import DiskRecords
 from images.neighbours import Neighbours
@@ -24,6 +24,8 @@ from wire.messages import NodeDetails, RunLevel
 from wire.nodeconf import NodeConfiguration
 
 FLUSH_SECONDS = 20.0
+# Who answers in the server's place has not shown anything but that the server is away.
+SERVER_AWAY = (TransientError, ServerUntrusted, ServerNotAuthentic, NotAtServer, AnswerTooLong)
 
 
 class Program:
@@ -105,8 +107,7 @@ class Program:
     def _decide(self) -> None:
         try:
             self._engine.execute(self._steps(State.AUTO))
-        except (TransientError, ServerUntrusted) as error:
-            # Who answers in the server's place has not shown anything but that the server is away.
+        except SERVER_AWAY as error:
             details = self._may_install_alone()
             is_other = details is not None and self._wanted(details) is State.OTHER
             if not is_other and self._may_boot_alone():

@@ -40,6 +40,7 @@ PIECE_BYTES = 64 * 1024
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _DATE_CODES = (9, 10)
 _DATE_HINT = "Renew it at the server: bootserver tls renew. If the server's clock is wrong, set it first."
+_CALLS_HINT = "Something else answers there (a portal, another web server), or BOOT_SERVER's port is wrong."
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)")
 
 ONCE = Retry(total=0)
@@ -138,6 +139,8 @@ class HttpClient:
                 stream=True,
             )
             with answer:
+                if answer.status_code == 404:
+                    raise NotAtServer(url, hint=_CALLS_HINT)
                 self._check(answer, url)
                 return b"".join(_pieces(answer, limit, url))
 

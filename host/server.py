@@ -81,7 +81,10 @@ class ServerClient:
         )
 
     def open(self) -> None:
-        """Open a session, and so learn the server's time. Raises what call() raises but CallRefused."""
+        """Open a session, and so learn the server's time.
+
+        Raises what call() raises but CallRefused and MalformedMessage.
+        """
         with self._lock:
             self._session = self._open()
 
@@ -93,7 +96,7 @@ class ServerClient:
         """Return the authenticated result of a call.
 
         Raises AuthenticationRefused, ServerNotAuthentic, CallRefused, ServerUnreachable, ServerUntrusted,
-        MalformedMessage.
+        NotAtServer, AnswerTooLong, MalformedMessage.
         """
         with self._lock:
             known = self._session is not None
@@ -120,17 +123,17 @@ class ServerClient:
         try:
             reply = self._post(method, [auth, *params], self._http)
             # An answer that never came leaves the counters apart, so any failure ends the session.
-            return self._verified(session, call_mac, reply)
+            return self._verified(method, session, call_mac, reply)
         except Exception:
             self._session = None
             raise
 
-    def _verified(self, session: Session, call_mac: str, reply: Any) -> Any:
+    def _verified(self, method: str, session: Session, call_mac: str, reply: Any) -> Any:
         match reply:
             case {"result": result, "time": int(now), "value": str(value)}:
                 pass
             case _:
-                raise MalformedMessage("reply: not a struct of result, time and value")
+                raise self._not_authentic(method, "no struct of result, time and value")
         if not same_mac(value, session.reply_mac(self._counter, call_mac, result, now)):
             raise ServerNotAuthentic(f"{self._http.base_url}: the reply's MAC is wrong")
         self._note_time(now)
@@ -150,7 +153,7 @@ class ServerClient:
             case {"session": str(name), "nonce": str(server_nonce), "time": int(now), "value": str(value)}:
                 pass
             case _:
-                raise MalformedMessage("OpenSession: not a struct of session, nonce, time and value")
+                raise self._not_authentic("OpenSession", "no struct of session, nonce, time and value")
         session = Session.derive(self._key, self._node_id, name, client_nonce, server_nonce)
         if not same_mac(value, session.opening_mac(client_nonce, server_nonce, now)):
             # A wrong key and an unknown node look the same from here, on purpose.
@@ -173,7 +176,12 @@ class ServerClient:
             if fault.faultCode == FAULT_AUTHENTICATION:
                 raise AuthenticationRefused(f"{self._http.base_url}: {fault.faultString}") from None
             # Faults of a call arrive signed, within a reply; who sent this one is not known.
-            raise ServerNotAuthentic(
-                f"{self._http.base_url} answered {method} with an unsigned fault {fault.faultCode}: "
-                f"{fault.faultString}"
+            raise self._not_authentic(
+                method, f"an unsigned fault {fault.faultCode}: {fault.faultString}"
             ) from None
+        except MalformedMessage as error:
+            raise self._not_authentic(method, error.detail) from None
+
+    def _not_authentic(self, method: str, answer: str) -> ServerNotAuthentic:
+        """Return the error of an answer that nobody with the node's key makes, such as a portal's page."""
+        return ServerNotAuthentic(f"{self._http.base_url} answered {method} with {answer}")

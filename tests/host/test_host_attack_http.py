@@ -7,9 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from host.http import AnswerTooLong, HttpClient, HttpTimeouts, ServerUnreachable
+from bootmanager.program import SERVER_AWAY
+from host.http import AnswerTooLong, HttpClient, HttpTimeouts, NotAtServer, ServerUnreachable
+from host.server import AuthenticationRefused, ServerClient, ServerNotAuthentic
 from tests.host.loopback import serving
+from wire import xmlrpc
 from wire.errors import BootError
+from wire.session import NodeKey
 
 pytestmark = pytest.mark.host
 LIMIT = 4 * 1024 * 1024
@@ -152,3 +156,30 @@ def test_a_compressed_answer_is_none():
 
     with answering(small) as server, pytest.raises(ServerUnreachable, match="encoding 'gzip'"):
         HttpClient(server.url).get("/x", limit=LIMIT)
+
+
+def saying(body, status=200):
+    def answer(handler):
+        handler.head(status, Content_Length=str(len(body)))
+        handler.body(body)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (saying(b"<html>Please log in</html>"), ServerNotAuthentic),
+        (saying(b"<html>Please log in</html>", 404), NotAtServer),
+        (saying(xmlrpc.dump_fault(102, "no")), ServerNotAuthentic),
+        (saying(xmlrpc.dump_reply({"value": 1})), ServerNotAuthentic),
+        (endless, AnswerTooLong),
+        (saying(xmlrpc.dump_fault(103, "no")), AuthenticationRefused),
+    ],
+    ids=["page", "404", "fault", "other struct", "endless", "refusal"],
+)
+def test_junk_in_place_of_the_server_is_told_from_a_refusal(answer, error):
+    with answering(answer) as server, pytest.raises(error) as caught:
+        ServerClient(HttpClient(server.url), 1, NodeKey(bytes(32))).call("BootGetNodeDetails")
+    assert isinstance(caught.value, SERVER_AWAY) == (error is not AuthenticationRefused)
+    assert "Publish" not in caught.value.advice

@@ -17,7 +17,7 @@ from host.options import Options
 from host.ports import Host
 from host.report import ServerSink
 from host.run import Runner
-from host.server import AuthenticationRefused, CallRefused, ServerClient
+from host.server import AuthenticationRefused, CallRefused, ServerClient, ServerNotAuthentic
 from hwdetect.inventory import Inventory
 from images.cache import Cache
 from images.neighbours import Neighbours
@@ -208,9 +208,19 @@ def test_without_its_server_an_installed_node_boots(monkeypatch):
     assert node.causes == []
 
 
-def test_a_wrong_certificate_stops_no_installed_node(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServerUntrusted("https://x: self-signed certificate"),
+        ServerNotAuthentic("a portal's page"),
+        NotAtServer("http://x/PLCAPI/"),
+        AnswerTooLong("http://x/PLCAPI/"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_junk_in_place_of_the_server_stops_no_installed_node(monkeypatch, error):
     """Whoever sits on the path may take the server away, but not the node."""
-    failure = (State.AUTO, ServerUntrusted("https://x: self-signed certificate"), (CONFIGURATION,))
+    failure = (State.AUTO, error, (CONFIGURATION,))
     node = make(monkeypatch, installed_for=7, failures=[failure])
     assert node.run() == ["boot"]
     assert node.causes == []
@@ -232,11 +242,15 @@ def test_without_its_server_other_nodes_wait_in_debug_mode(monkeypatch, installe
     assert node.causes == [("server-unreachable", State.AUTO)]
 
 
-def test_a_refused_node_does_not_boot_alone(monkeypatch):
-    refused = [(State.AUTO, AuthenticationRefused("no"), (CONFIGURATION,))]
-    node = make(monkeypatch, installed_for=7, failures=refused)
+@pytest.mark.parametrize(
+    "error",
+    [AuthenticationRefused("no"), MalformedMessage("signed"), CallRefused("fault 106")],
+    ids=lambda error: error.code,
+)
+def test_what_the_server_itself_says_keeps_a_node_from_booting_alone(monkeypatch, error):
+    node = make(monkeypatch, installed_for=7, failures=[(State.AUTO, error, (CONFIGURATION,))])
     node.run()
-    assert node.causes == [("authentication-refused", State.AUTO)]
+    assert node.causes == [(error.code, State.AUTO)]
 
 
 def known(intent):

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from bootserver import app, bounded, calls, methods, sessions
 from bootserver.bounded import read_bounded
 from bootserver.calls import REFUSAL
+from bootserver.state import initialise
 from host.server import AuthenticationRefused, CallRefused
 from wire import xmlrpc
 from wire.messages import NodeDetails, TargetState
@@ -67,6 +68,24 @@ def test_an_unknown_node_looks_like_a_wrong_key(server):
         }
         faults.append(server.web.post("/PLCAPI/", content=xmlrpc.dump_call("GetSlivers", [auth])).content)
     assert faults[0] == faults[1]
+
+
+def test_what_answers_for_an_unknown_node_is_a_secret_of_this_server(server, tmp_path, monkeypatch):
+    """With a key that others can compute they would tell: this answer's MAC is right, so nobody is there."""
+    other = initialise(tmp_path / "other", {})
+    # All that goes into an answer is the same at both, but for their secrets.
+    shared = sessions.Sessions(clock=lambda: 1.0)
+    monkeypatch.setattr(sessions.os, "urandom", bytes)
+    monkeypatch.setattr(calls.time, "time", lambda: 1000.0)
+    body = open_body(4711, "0" * 64)
+
+    def answer(state):
+        return xmlrpc.load_reply(calls.Calls(state, shared).answer(body, "10.0.2.15"))
+
+    here, again, there = answer(server.state), answer(server.state), answer(other)
+    assert here == again
+    assert here.pop("value") != there.pop("value")
+    assert here == there
 
 
 def test_an_unknown_node_costs_the_same_time(server):

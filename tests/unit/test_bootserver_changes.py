@@ -18,6 +18,7 @@ from bootserver.tables import Slice
 from tests.unit.bootserver_deployment import Deployment
 from wire.changes import ChangesKey
 from wire.sealing import MasterKey
+from wire.session import KEY_BYTES, NodeKey
 
 
 @pytest.fixture
@@ -166,6 +167,14 @@ def test_a_node_that_is_not_there_costs_the_same_work(server, monkeypatch):
         assert server.web.get(f"/changes/{node_id}/1/{'0' * 64}").status_code == 403
         assert worked.pop()
         assert not worked
+
+
+def test_a_node_that_is_not_there_looks_like_a_wrong_key_whatever_is_proven(server):
+    # What stands for its key is no secret: anybody can make the right value.
+    right = ChangesKey.derive(NodeKey(bytes(KEY_BYTES)), 999).path(1)
+    answers = [server.web.get(path) for path in (f"/changes/{server.node().id}/1/{'0' * 64}", right)]
+    assert len({(answer.status_code, answer.content, str(answer.headers)) for answer in answers}) == 1
+    assert answers[0].status_code == 403
 
 
 @pytest.mark.parametrize("number", ["-1", "x", "\u0661", "9" * 11, "9" * 5000])

@@ -52,6 +52,8 @@ class Changes:
     def __init__(self, state: State, ending: Ending) -> None:
         self._state = state
         self._ending = ending
+        # How many requests are under way, and those that are proven.
+        self._asking = 0
         self._waiting: dict[int, list[asyncio.Future[bool]]] = {}
         self._keys: dict[int, ChangesKey] = {}
         # For nodes that are not there: the same work for them.
@@ -79,9 +81,7 @@ class Changes:
         """
         if not 0 < node_id <= _MAXIMUM or not 0 <= generation <= _MAXIMUM:
             raise HTTPException(403)
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(node_id, [])
-        waiting.append(future)
+        self._asking += 1
         if self._looking is None:
             self._following = asyncio.Event()
             self._looking = asyncio.create_task(self._look())
@@ -90,22 +90,33 @@ class Changes:
                 await self._following.wait()
                 if await self._proven(node_id, generation, value) > generation:
                     return True
-                _answer(waiting[:-REQUESTS_PER_NODE], changed=False)
-                return await future
+                return await self._answered(node_id)
         except TimeoutError:
             return False
         finally:
-            self._gone(node_id, future)
+            self._asking -= 1
+            if not self._asking:
+                self._rest()
 
-    def _gone(self, node_id: int, future: asyncio.Future[bool]) -> None:
-        self._waiting[node_id].remove(future)
-        if not self._waiting[node_id]:
-            del self._waiting[node_id]
-        if not self._waiting and self._looking is not None:
+    async def _answered(self, node_id: int) -> bool:
+        """Wait among the node's requests. Only proven ones are: others must push none of them out."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(node_id, [])
+        waiting.append(future)
+        _answer(waiting[:-REQUESTS_PER_NODE], changed=False)
+        try:
+            return await future
+        finally:
+            waiting.remove(future)
+            if not waiting:
+                del self._waiting[node_id]
+
+    def _rest(self) -> None:
+        if self._looking is not None:
             self._looking.cancel()
-            self._looking = None
-            self._keys.clear()
-            self._latest.clear()
+        self._looking = None
+        self._keys.clear()
+        self._latest.clear()
 
     async def _proven(self, node_id: int, generation: int, value: str) -> int:
         """Return the node's latest generation. Raises HTTPException 403."""

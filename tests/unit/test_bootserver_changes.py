@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 
@@ -47,7 +48,7 @@ def run(server, scene: Callable[[Changes], Awaitable[None]], ending: Ending | No
     changes = Changes(server.state, ending or Ending())
     asyncio.run(scene(changes))
     # Nobody waits, so nothing is kept and nobody looks.
-    assert (changes._waiting, changes._keys, changes._looking) == ({}, {}, None)
+    assert (changes._asking, changes._waiting, changes._keys, changes._looking) == (0, {}, {}, None)
     return changes
 
 
@@ -185,12 +186,50 @@ def test_what_is_no_number_is_refused(server, number):
 
 def test_of_too_many_the_oldest_is_answered(server):
     async def scene(changes):
-        waiting = [asyncio.create_task(waits(server)(changes)) for _ in range(module.REQUESTS_PER_NODE + 2)]
+        waiting = [asyncio.create_task(waits(server)(changes))]
+        # The key is read once; those that come then are proven in their order.
+        await settled(changes, 1)
+        waiting += [asyncio.create_task(waits(server)(changes)) for _ in range(module.REQUESTS_PER_NODE + 1)]
         assert await asyncio.gather(*waiting[:2]) == [False, False]
         assert not any(task.done() for task in waiting[2:])
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+    run(server, scene)
+
+
+def test_who_is_not_proven_pushes_nobody_out(server, monkeypatch):
+    node, entered, go = server.node(), [], threading.Event()
+    read = Changes._read
+
+    def held(self, node_id):
+        entered.append(node_id)
+        go.wait(10)
+        return read(self, node_id)
+
+    async def scene(changes):
+        proven = [asyncio.create_task(waits(server)(changes))]
+        await settled(changes, 1)
+        monkeypatch.setattr(Changes, "_read", held)
+        wrong = [
+            asyncio.create_task(changes.wait(node.id, 1, "0" * 64)) for _ in range(module.REQUESTS_PER_NODE)
+        ]
+        while len(entered) < len(wrong):
+            await asyncio.sleep(0.001)
+        proven.append(asyncio.create_task(waits(server)(changes)))
+        await settled(changes, 2)
+        # Whoever is answered is so in the next turn of the loop.
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in proven)
+        go.set()
+        assert {type(error) for error in await asyncio.gather(*wrong, return_exceptions=True)} == {
+            HTTPException
+        }
+        assert not any(task.done() for task in proven)
+        for task in proven:
+            task.cancel()
+        await asyncio.gather(*proven, return_exceptions=True)
 
     run(server, scene)
 

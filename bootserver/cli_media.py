@@ -117,8 +117,6 @@ def _identity(state: State, name: str) -> tuple[int, str, NodeKey]:
 def _check_static(static: str, gateway: str, dns: tuple[str, ...]) -> None:
     if not static and (gateway or dns):
         raise click.UsageError("--gateway and --dns need --static")
-    if static and not gateway:
-        raise click.UsageError("--static needs --gateway")
     if len(dns) > 2:
         raise click.UsageError("--dns at most twice")
     try:
@@ -131,3 +129,5 @@ def _check_static(static: str, gateway: str, dns: tuple[str, ...]) -> None:
         raise click.UsageError(str(error)) from None
     if static and "/" not in static:
         raise click.UsageError("--static needs ADDRESS/LENGTH")
+    if static and not gateway:
+        raise click.UsageError("--static needs --gateway")

@@ -11,7 +11,17 @@ import click
 from bootserver import nodes, policy, views
 from bootserver.cli_state import open_state
 from bootserver.generations import changed
-from bootserver.output import ago, format_option, moment, print_json, printable, show, show_one
+from bootserver.output import (
+    ago,
+    confirm,
+    format_option,
+    moment,
+    print_json,
+    printable,
+    show,
+    show_one,
+    yes_option,
+)
 from bootserver.state import State
 from bootserver.tables import Node
 from wire.messages import TargetState
@@ -108,10 +118,14 @@ def show_node(name: str, form: str) -> None:
 
 @node.command()
 @click.argument("name")
-@click.confirmation_option(prompt="Its key, configuration and events are lost. Remove it?")
-def remove(name: str) -> None:
+@yes_option
+def remove(name: str, yes: bool) -> None:
     """Forget node NAME; it cannot check in any more. The machine itself is not touched."""
-    with open_state().database.write() as session:
+    database = open_state().database
+    with database.read() as session:
+        nodes.find(session, name)
+    confirm("Its key, configuration and events are lost. Remove it?", yes)
+    with database.write() as session:
         session.delete(nodes.find(session, name))
     click.echo(f"removed {name}")
 

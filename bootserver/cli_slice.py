@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from bootserver import nodes, policy, slices
 from bootserver.cli_state import open_state
-from bootserver.output import format_option, moment, print_json, show
+from bootserver.output import confirm, format_option, moment, print_json, show, yes_option
 from bootserver.tables import Service, Slice
 from wire.slivers import MAXIMUM_HEALTH_SECONDS, Instantiation, NodeService
 
@@ -60,10 +60,15 @@ def add(
     with open_state().database.write() as session:
         slices.add(session, new)
         shown: dict[str, Any] = {"id": new.id, "name": new.name, "expires": new.expires}
+        published = slices.published(session, image) is not None
     if form == "json":
         print_json(shown)
     else:
         click.echo(f"{name}: until {moment(shown['expires'])}")
+    if not published:
+        click.echo(
+            f"no image {image} is published yet: until it is, nodes make no sliver of {name}", err=True
+        )
 
 
 @slice_group.command("list")
@@ -88,10 +93,14 @@ def list_slices(form: str) -> None:
 
 @slice_group.command()
 @click.argument("name")
-@click.confirmation_option(prompt="Its slivers on all nodes are destroyed. Remove it?")
-def remove(name: str) -> None:
+@yes_option
+def remove(name: str, yes: bool) -> None:
     """Remove slice NAME; nodes destroy its slivers."""
-    with open_state().database.write() as session:
+    database = open_state().database
+    with database.read() as session:
+        slices.find(session, name)
+    confirm("Its slivers on all nodes are destroyed. Remove it?", yes)
+    with database.write() as session:
         slices.remove(session, slices.find(session, name))
     click.echo(f"removed {name}")
 

@@ -225,7 +225,10 @@ def new_token(
 ) -> Token:
     """Make a token for `count` nodes of a site. Raises BadNodeName for a site that names cannot end with."""
     # As the nodes will be called, so that none of them is refused for its name.
-    site = nodes.checked_name(f"{'0' * 12}.{site}").partition(".")[2]
+    try:
+        site = nodes.checked_name(f"{'0' * 12}.{site}").partition(".")[2]
+    except nodes.BadNodeName:
+        raise nodes.BadNodeName(f"no name can end with .{site!r}") from None
     token, now = Token.generate(), time.time()
     session.add(
         EnrolmentToken(

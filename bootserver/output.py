@@ -27,6 +27,14 @@ format_option: Callable[..., Any] = click.option(
     help="For people or for programs.",
 )
 
+yes_option: Callable[..., Any] = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is lost, unless `yes` was said already; ends the command at another answer."""
+    if not yes:
+        click.confirm(question, abort=True)
+
 
 def show(rows: Sequence[dict[str, Any]], form: str, columns: Sequence[str]) -> None:
     """Print rows: all their keys as JSON, or `columns` as a table."""

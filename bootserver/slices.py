@@ -183,7 +183,7 @@ def ticket(session: Session, key: NodeKey, chosen: Slice, node: Node, seconds: i
     if chosen.expires <= now:
         raise BadRole(f"the slice {chosen.name} has expired")
     place(session, chosen, node)
-    image = _published(session, chosen.image)
+    image = published(session, chosen.image)
     said = Ticket(node.id, now, now + seconds, _sliver(chosen), (image,) if image else ())
     return TicketKey.derive(key, node.id).sign(said)
 
@@ -201,7 +201,7 @@ def for_node(session: Session, node: Node) -> NodeSlivers:
         hostname=node.name,
         slivers=tuple(_sliver(item) for item in sorted(chosen, key=lambda item: item.name)),
         services=services,
-        images=tuple(ref for ref in (_published(session, name) for name in images) if ref),
+        images=tuple(ref for ref in (published(session, name) for name in images) if ref),
         accounts=tuple(Account(item.name, tuple(item.keys), DELEGATE) for item in node.delegates),
         conf_files=tuple(file for file, _ in files_of(session, node) if file.enabled),
         generation=node.generation,
@@ -209,7 +209,8 @@ def for_node(session: Session, node: Node) -> NodeSlivers:
     )
 
 
-def _published(session: Session, name: str) -> ImageRef | None:
+def published(session: Session, name: str) -> ImageRef | None:
+    """Return the newest publication of an image, None where there is none."""
     try:
         return current_image(session, name)
     except NoSuchImage:

@@ -242,6 +242,22 @@ def test_a_node_cannot_steer_the_operators_terminal(server):
         assert "\x85" not in said
 
 
+@pytest.mark.parametrize("kind", ["node", "slice"])
+def test_what_is_not_there_is_not_asked_about(server, kind):
+    done = run("--state", server.folder, kind, "remove", "nope", input="y\n")
+    assert done.exit_code == 1
+    assert "Remove it?" not in done.output
+    assert f"no-such-{kind}" in done.output
+
+
+def test_the_wrong_address_is_named_and_not_what_is_missing_besides(server):
+    server.add()
+    done = run("--state", server.folder, "media", "key", "node1", "x", "--static", "10.0.0.300/24")
+    assert done.exit_code == 2
+    assert "10.0.0.300" in done.output
+    assert "--gateway" not in done.output
+
+
 def test_removing_asks_first(server):
     server.add()
     assert run("--state", server.folder, "node", "remove", "node1", input="n\n").exit_code == 1

@@ -118,7 +118,10 @@ def test_a_grant_is_for_this_run(server, monkeypatch):
 
 def test_a_site_that_names_cannot_end_with_is_refused(server):
     for site in ("", "a b", "x" * 250, "-"):
-        assert "bad-node-name" in server.cli("token", "new", "--site", site, status=1)
+        said = server.cli("token", "new", "--site", site, status=1)
+        assert "bad-node-name" in said
+        assert f".{site!r}" in said
+        assert "000000000000" not in said
 
 
 def test_a_flood_is_bounded_and_passes(server, monkeypatch):

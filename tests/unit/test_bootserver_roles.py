@@ -1,8 +1,11 @@
 """Slices and services from the command line; what a node would refuse is refused here already."""
 
-import pytest
+import json
 
-from bootserver import slices
+import pytest
+from click.testing import CliRunner
+
+from bootserver import cli, slices
 from bootserver.catalogue import publish
 from tests.unit.bootserver_deployment import Deployment
 from wire.conf_files import MAXIMUM_CONTENT
@@ -31,6 +34,15 @@ def test_slices_and_services(server, tmp_path):
     server.cli("slice", "remove", "web", "--yes")
     reply = server.client().call("GetSlivers")
     assert (reply["slivers"], reply["services"]) == ([], [])
+
+
+def test_an_image_that_is_not_published_is_told_of(server):
+    words = ("--state", server.folder, "slice", "add")
+    known = CliRunner().invoke(cli.main, [*map(str, words), "web", "--image", "sliver"])
+    other = CliRunner().invoke(cli.main, [*map(str, words), "db", "--image", "nope", "--format", "json"])
+    assert (known.exit_code, known.stderr) == (0, "")
+    assert "no image nope is published" in other.stderr
+    assert json.loads(other.stdout)["name"] == "db"
 
 
 @pytest.mark.parametrize(

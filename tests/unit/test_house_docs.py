@@ -19,6 +19,15 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_row_belongs_to_a_table(page):
+    """A blank line ends a table: what follows is shown as text."""
+    lines = ["", *page.read_text().splitlines(), ""]
+    begun = zip(lines, lines[1:], lines[2:], strict=False)
+    heads = [(line, rule) for before, line, rule in begun if line[:1] == "|" != before[:1]]
+    assert [line for line, rule in heads if not re.fullmatch(r"\|(-+\|)+", rule)] == []
+
+
 def test_every_option_is_in_the_reference():
     reference = (ROOT / "docs/reference.md").read_text()
     assert [field.name for field in fields(Options) if f"| `{field.name}` |" not in reference] == []

@@ -6,11 +6,12 @@ import json
 import logging
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from bootmanager.engine import Engine
+from bootmanager.engine import Engine, Preview
 from bootmanager.machine import State
 from bootmanager.plan import steps_for
 from bootmanager.preview import plan_data, plan_text
@@ -117,12 +118,14 @@ _PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT, State.IMAGE)
 @click.argument("state", type=click.Choice([str(each) for each in _PLANNED]))
 @format_option
 def plan(state: str, form: str) -> None:
-    """Say what STATE would keep, create and destroy on this machine, and change nothing."""
+    """Say what STATE would keep, create and destroy on this machine, and change nothing.
+
+    The exit status is 1 where a step would fail.
+    """
     engine = Engine(_quiet_host())
     before = steps_for(State.AUTO)
     known = tuple(kind for step in before for kind in step.gives)
-    previews = engine.preview((*before, *steps_for(State(state), known)))
-    _show(plan_text(previews), plan_data(previews), form)
+    _show_plan(engine.preview((*before, *steps_for(State(state), known))), form)
 
 
 @main.group()
@@ -139,10 +142,7 @@ def image_plan(name: str, disk: str, form: str) -> None:
     steps = _image_steps(name, disk)
     engine = Engine(_quiet_host())
     engine.execute(steps[:-1])
-    previews = engine.preview(steps[-1:])
-    _show(plan_text(previews), plan_data(previews), form)
-    if previews[-1].blocked:
-        raise click.exceptions.Exit(1)
+    _show_plan(engine.preview(steps[-1:]), form)
 
 
 @image.command("write")
@@ -175,6 +175,12 @@ def retry() -> None:
 
 def _quiet_host(*sinks: Sink) -> Host:
     return Host(Runner(), BlivetStorage(), Events(PROGRAM, sinks), Console([]), load_options())
+
+
+def _show_plan(previews: Sequence[Preview], form: str) -> None:
+    _show(plan_text(previews), plan_data(previews), form)
+    if any(preview.error for preview in previews):
+        raise click.exceptions.Exit(1)
 
 
 def _show(text: str, data: object, form: str) -> None:

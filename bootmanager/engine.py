@@ -28,7 +28,7 @@ class GoalNotReached(VerificationError):
 
 @dataclass(frozen=True)
 class Preview:
-    """What the plan says of one step, without having run it."""
+    """What the plan says of one step, without having run it; `error` is what it would fail with."""
 
     step: str
     title: str
@@ -36,6 +36,7 @@ class Preview:
     holds: bool
     changes: tuple[Change, ...] = ()
     blocked: str = ""
+    error: BootError | None = None
 
 
 class Engine:
@@ -63,12 +64,14 @@ class Engine:
         for step in steps:
             missing = [kind.__name__ for kind in step.needs if kind not in facts]
             if missing:
-                seen.append(_blocked(step, f"not known before it runs: {', '.join(missing)}"))
+                why = f"not known before it runs: {', '.join(missing)}"
+                seen.append(Preview(step.name, step.title, step.effect, False, blocked=why))
                 continue
             try:
                 found = step.observe(Context(self.host, facts))
             except BootError as error:
-                seen.append(_blocked(step, str(error)))
+                why = str(error)
+                seen.append(Preview(step.name, step.title, step.effect, False, blocked=why, error=error))
                 continue
             facts = facts.plus(*found.facts)
             seen.append(Preview(step.name, step.title, step.effect, found.holds, found.changes))
@@ -146,10 +149,6 @@ class Progress:
         self._last = now
         known = {} if fraction is None else {"fraction": round(fraction, 3)}
         self._host.events.tell("step.progress", step=self._step, detail=detail, **known)
-
-
-def _blocked(step: Step, why: str) -> Preview:
-    return Preview(step.name, step.title, step.effect, False, (), why)
 
 
 def _since(started: float) -> float:

@@ -16,6 +16,8 @@ def plan_text(previews: Sequence[Preview]) -> str:
     lines = []
     for preview in previews:
         lines.append(f"{preview.step}: {preview.title} -- {_state(preview)}")
+        if preview.error is not None:
+            lines.append(f"    {preview.error.advice}")
         lines += [f"    {_WORDS[change.keeps]} {change.target}: {change.text}" for change in preview.changes]
     return "\n".join(lines)
 
@@ -28,6 +30,8 @@ def plan_data(previews: Sequence[Preview]) -> list[dict[str, Any]]:
             "effect": str(preview.effect),
             "holds": preview.holds,
             "blocked": preview.blocked,
+            "code": preview.error.code if preview.error is not None else "",
+            "hint": preview.error.advice if preview.error is not None else "",
             "changes": [
                 {"keeps": str(change.keeps), "target": change.target, "text": change.text}
                 for change in preview.changes

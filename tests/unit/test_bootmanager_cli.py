@@ -4,9 +4,11 @@ import pytest
 from click.testing import CliRunner
 
 from bootmanager import cli
-from bootmanager.engine import Engine
+from bootmanager.engine import Engine, Preview
+from host.mark import NotInstalled
 from host.options import load_options
 from host.ports import Host
+from steps.base import Effect
 
 
 @pytest.fixture
@@ -28,6 +30,24 @@ def test_states_are_named_as_in_the_manual(asked, state, first):
     assert done.exit_code == 0, done.output
     (names,) = asked
     assert names[names.index("check_in") + 1] == first
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, 0), (NotInstalled("there is no /dev/bmnode/root", hint="Do this."), 1)]
+)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_plan_that_would_fail_says_what_to_do_and_ends_with_status_1(monkeypatch, error, status, form):
+    # Not to be known before other steps ran is no failure.
+    waits = Preview("repair", "Repair", Effect.CHANGES, False, blocked="not known before it runs: Mark")
+    fails = Preview(
+        "validate", "Validate", Effect.CHANGES, error is None, blocked=str(error or ""), error=error
+    )
+    monkeypatch.setattr(cli, "_quiet_host", lambda: Host(None, None, None, None, None))
+    monkeypatch.setattr(Engine, "preview", lambda engine, steps: (fails, waits))
+    done = CliRunner().invoke(cli.main, ["plan", "boot", "--format", form])
+    assert done.exit_code == status
+    assert ("Do this." in done.output) == (error is not None)
+    assert ("[not-installed]" in done.output) == (error is not None)
 
 
 def test_there_is_nothing_to_plan_for_debug_mode():

@@ -153,7 +153,9 @@ def test_the_preview_runs_nothing(engine, told):
 
 
 def test_the_preview_shows_what_fails(engine):
-    assert "Never" in engine.preview([Fails(Never, 1)])[0].blocked
+    (seen,) = engine.preview([Fails(Never, 1)])
+    assert "Never" in seen.blocked
+    assert isinstance(seen.error, Never)
 
 
 def test_the_journal_has_start_and_done(engine, tmp_path):

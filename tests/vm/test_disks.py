@@ -49,8 +49,8 @@ def test_one_wrong_disk_after_another(new_site: MakeSite) -> None:
     assert "ext4" in failed["detail"]
 
     # The technician looks at what would happen, which changes nothing.
-    plan = site.shell.output("bootmanager plan inst", timeout=limits.SOON)
-    assert "FOREIGN" in plan
+    plan = site.shell.run("bootmanager plan inst", timeout=limits.SOON)
+    assert (plan.returncode, "FOREIGN" in plan.stdout) == (1, True), plan
     assert "FOREIGN" in site.shell.output("bootmanager inventory", timeout=limits.SOON)
 
     # Two blank disks, and nobody says which one.

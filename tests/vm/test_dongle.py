@@ -68,9 +68,11 @@ def test_a_marked_stick_becomes_the_dongle_also_after_a_power_cut(new_site: Make
     machine.wait_event("dongle.made", timeout=limits.BOOT)
     machine.wait_event("media.found", what="cache", fstype="ext4", writable=True, timeout=limits.SOON)
     machine.wait_event("debug.entered", timeout=limits.SOON)
-    # Looked for anew, it is found by its label.
-    plan = site.shell.output("bootmanager plan boot", timeout=limits.SOON)
-    assert "open_cache: Open the cache dongle -- is so already" in plan
+    # Looked for anew, it is found by its label. There is nothing to boot.
+    plan = site.shell.run("bootmanager plan boot", timeout=limits.SOON)
+    assert plan.returncode == 1
+    assert "open_cache: Open the cache dongle -- is so already" in plan.stdout
+    assert "[not-installed]" in plan.stdout
     assert machine.written("blank") == 0
 
 

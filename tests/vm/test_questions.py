@@ -1,9 +1,12 @@
 """When a technician is asked at the console, and what the answer does."""
 
+import re
+
 import pytest
 
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
+from tests.vm.harness.server import wait_until
 from tests.vm.harness.site import NODE, Site
 
 
@@ -18,7 +21,14 @@ def test_new_node_asks_no_leaves_the_disks_yes_installs(new_site: MakeSite) -> N
 
     site.power_on()
     asked = machine.wait_event("confirm.asked", timeout=limits.BOOT)
-    assert "QEMU" in machine.console() or "SYSTEM01" in machine.console()
+    # The screen follows the event, at the speed of a serial line.
+    wait_until(
+        "the question on the console", lambda: "anything else to stop" in machine.console(), limits.SOON
+    )
+    console = machine.console()
+    assert "QEMU" in console
+    assert "SYSTEM01" in console
+    assert re.search(r"will create +/dev/\w+: volumes swap, root, slivers", console)
     machine.type("no\n")
     declined = machine.wait_error("declined", timeout=limits.SOON)
     assert disks_now(site) == blank

@@ -47,6 +47,11 @@ def whole(manifest):
     return manifest.size + len(manifest.to_bytes())
 
 
+def of_cache(heard):
+    """Return the names of what was told of the dongle."""
+    return [name for name, _ in heard if name.startswith("cache.")]
+
+
 def test_the_tree_comes_out_as_it_went_in(published, target, events, heard):
     tree, store, manifest = published
     fractions = []
@@ -58,7 +63,7 @@ def test_the_tree_comes_out_as_it_went_in(published, target, events, heard):
     assert transfer == Transfer(whole(manifest), 0)
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert heard == []
+    assert of_cache(heard) == []
 
 
 def test_a_warm_dongle_needs_no_network(published, target, tmp_path, events):
@@ -102,7 +107,7 @@ def test_a_full_dongle(published, target, tmp_path, events, heard):
         for path in (medium / "blobs").iterdir():
             assert sha256(path.read_bytes()) == path.name
     assert describe(target) == describe(tree)
-    assert [name for name, _ in heard] == ["cache.full"]
+    assert of_cache(heard) == ["cache.full"]
 
 
 def test_a_write_protected_dongle(published, target, tmp_path, events, heard):
@@ -116,7 +121,7 @@ def test_a_write_protected_dongle(published, target, tmp_path, events, heard):
             transfer = put_in(server, manifest, target, Cache(medium, events))
     assert transfer.network_bytes == manifest.blobs[0].size
     assert describe(target) == describe(tree)
-    assert [name for name, _ in heard] == ["cache.read_only"]
+    assert of_cache(heard) == ["cache.read_only"]
 
 
 def test_a_corrupt_image_at_the_server_is_refused(published, tmp_path, target, events):

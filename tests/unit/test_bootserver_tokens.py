@@ -90,6 +90,22 @@ def test_a_token_does_not_give_a_known_machines_identity(server):
     assert server.cli_json("token", "list")[0]["remaining"] == 8
 
 
+def test_a_token_gives_no_second_identity_to_a_machine_of_another_name(server):
+    admitted = Machine(server)
+    assert admitted.ask() is None
+    server.cli("node", "admit", admitted.fingerprint, "berlin-1.example.org")
+    assert admitted.works()
+    assert Machine(server, new_token(server)).ask() is None
+    assert [row["name"] for row in server.cli_json("node", "list")] == ["berlin-1.example.org"]
+
+
+def test_a_token_gives_no_second_identity_to_a_machine_of_another_site(server):
+    assert Machine(server, new_token(server)).works()
+    elsewhere = Token.from_text(server.cli("token", "new", "--site", "paris.example.org"))
+    assert Machine(server, elsewhere).ask() is None
+    assert [row["remaining"] for row in server.cli_json("token", "list")] == [0, 1]
+
+
 def test_a_token_is_kept_sealed_and_derived(server):
     token = new_token(server)
     assert token.secret not in server.cli("token", "list", "--format", "json")

@@ -48,7 +48,8 @@ def newest_kernel(root: Path, kernel_arguments: str) -> InstalledKernel:
     """Return the newest kernel that has an initramfs. Raises NoKernel."""
     for version in reversed(kernel_versions(root)):
         if (root / f"boot/initrd.img-{version}").is_file():
-            return InstalledKernel(version, f"root={ROOT_DEVICE} ro {kernel_arguments}".strip())
+            # Nobody is at the shell that the initramfs would open, nor looks at a kernel that gave up.
+            return InstalledKernel(version, f"root={ROOT_DEVICE} ro panic=60 {kernel_arguments}".strip())
     raise NoKernel("no kernel in /boot has an initramfs")
 
 

@@ -78,7 +78,7 @@ def test_a_clean_one_is_looked_at_without_a_trace(installed):
     before = contents(installed)
     seen = Validate().observe(installed.context())
     assert seen.holds
-    assert seen.facts == (MARK, InstalledKernel("6.1", "root=/dev/bmnode/root ro quiet"))
+    assert seen.facts == (MARK, InstalledKernel("6.1", "root=/dev/bmnode/root ro panic=60 quiet"))
     assert installed.checks == []
     assert contents(installed) == before
 

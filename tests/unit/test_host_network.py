@@ -50,7 +50,7 @@ def test_the_newest_kernel_with_an_initramfs(root):
     assert kernel_versions(root) == ["6.9.1", "6.12.3", "6.13"]
     found = newest_kernel(root, "quiet")
     assert (found.image, found.initramfs) == ("vmlinuz-6.12.3", "initrd.img-6.12.3")
-    assert found.arguments == "root=/dev/bmnode/root ro quiet"
+    assert found.arguments == "root=/dev/bmnode/root ro panic=60 quiet"
 
 
 def test_no_kernel(root):

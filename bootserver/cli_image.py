@@ -68,6 +68,7 @@ def list_images(form: str) -> None:
             row.update(_content(state.blobs, row["manifest"]))
     for row in rows:
         if form == "table":
+            row["manifest"] = row["manifest"][:12]
             row["published"] = moment(row["published"])
             row["size"] = _mib(row["bytes"])
             row["unpacked"] = _mib(row["unpacked"])

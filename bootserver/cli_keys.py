@@ -182,4 +182,7 @@ def expiry(form: str, **days: int | None) -> None:
             periods.store(session)
             session.flush()
             Signing(state.metadata, session, state.master).sign_again(ONLINE)
-    show([vars(periods)], form, tuple(vars(periods)))
+    row: dict[str, object] = dict(vars(periods))
+    if form == "table":
+        row = {name: f"{days} days" for name, days in row.items()}
+    show([row], form, tuple(row))

@@ -88,7 +88,7 @@ def list_nodes(form: str) -> None:
         rows = [views.node_row(item) for item in nodes.everyone(session)]
     if form == "table":
         rows = [{**row, **_doing(row), "contact": ago(row["contacted"])} for row in rows]
-    show(rows, form, ("id", "name", "boot_state", "run_level", "doing", "progress", "contact", "run_id"))
+    show(rows, form, ("id", "name", "boot_state", "run_level", "doing", "progress", "contact"))
 
 
 def _doing(row: dict[str, Any]) -> dict[str, str]:

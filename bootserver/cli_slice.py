@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ def slice_group() -> None:
 @click.option(
     "--attribute", "attributes", multiple=True, metavar="NAME=VALUE", help="Such as ports=tcp:8080:80."
 )
-@click.option("--days", default=365, show_default=True, type=click.IntRange(1), help="Until it expires.")
+@click.option(
+    "--days",
+    default=365,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Until it expires, and nodes destroy its slivers.",
+)
 @click.option(
     "--delegated", is_flag=True, help="Nodes make its slivers only when one of its delegates says so there."
 )
@@ -55,7 +62,7 @@ def add(
         keys=policy.read_ssh_keys(keys),
         initscript=_text(initscript) if initscript else "",
         attributes=dict(_pair(item) for item in attributes),
-        expires=min(int(time.time()) + days * 86400, _LAST_MOMENT),
+        expires=_expiry(days),
     )
     with open_state().database.write() as session:
         slices.add(session, new)
@@ -66,9 +73,49 @@ def add(
     else:
         click.echo(f"{name}: until {moment(shown['expires'])}")
     if not published:
-        click.echo(
-            f"no image {image} is published yet: until it is, nodes make no sliver of {name}", err=True
-        )
+        _tell_missing(image, name)
+
+
+@slice_group.command("set")
+@click.argument("name")
+@click.option("--image", help="Name of the image for slivers that are made from now on.")
+@click.option("--key", "keys", multiple=True, type=_FILE, help="Replaces the public ssh keys.")
+@click.option("--initscript", type=_FILE, help="Replaces the initscript, and slivers start anew.")
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="NAME=VALUE", help="Adds or replaces; NAME= removes."
+)
+@click.option("--days", type=click.IntRange(1), help="Until it expires, from now on.")
+def change(
+    name: str,
+    image: str | None,
+    keys: tuple[Path, ...],
+    initscript: Path | None,
+    attributes: tuple[str, ...],
+    days: int | None,
+) -> None:
+    """Change slice NAME on all nodes that have it. What is not named stays, and so do slivers' disks."""
+    fields: dict[str, object] = {}
+    if image is not None:
+        fields["image"] = image
+    if keys:
+        fields["keys"] = policy.read_ssh_keys(keys)
+    if initscript is not None:
+        fields["initscript"] = _text(initscript)
+    if days is not None:
+        fields["expires"] = _expiry(days)
+    if not fields and not attributes:
+        raise click.UsageError("nothing to set")
+    with open_state().database.write() as session:
+        found = slices.find(session, name)
+        if attributes:
+            merged = {**found.attributes, **dict(_pair(item) for item in attributes)}
+            fields["attributes"] = {key: value for key, value in merged.items() if value}
+        slices.change(session, found, **fields)
+        expires, image = found.expires, found.image
+        published = slices.published(session, image) is not None
+    click.echo(f"{name}: until {moment(expires)}")
+    if not published:
+        _tell_missing(image, name)
 
 
 @slice_group.command("list")
@@ -83,12 +130,12 @@ def list_slices(form: str) -> None:
                 "image": item.image,
                 "instantiation": item.instantiation,
                 "expires": moment(item.expires) if form == "table" else item.expires,
-                "attributes": item.attributes,
+                "attributes": _shown(item.attributes) if form == "table" else item.attributes,
                 "nodes": sorted(sliver.node.name for sliver in item.slivers),
             }
             for item in session.scalars(select(Slice).order_by(Slice.name))
         ]
-    show(rows, form, ("id", "name", "image", "expires", "nodes"))
+    show(rows, form, ("id", "name", "image", "expires", "nodes", "attributes"))
 
 
 @slice_group.command()
@@ -205,6 +252,18 @@ def _text(file: Path) -> str:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise slices.BadRole(f"{file}: {type(error).__name__}") from None
+
+
+def _expiry(days: int) -> int:
+    return min(int(time.time()) + days * 86400, _LAST_MOMENT)
+
+
+def _tell_missing(image: str, name: str) -> None:
+    click.echo(f"no image {image} is published yet: until it is, nodes make no sliver of {name}", err=True)
+
+
+def _shown(attributes: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in attributes.items()]
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ class WrongSchema(ConfigurationError):
 
     code = "wrong-schema"
     title = "The server's database has another format"
-    hint = "Run the version of bootserver that made it, or begin a new folder: bootserver init FOLDER."
+    hint = "Run the version of bootserver that made it; nothing was changed. docs/server.md, Another version."
 
 
 class DatabaseUnusable(TransientError):

@@ -48,7 +48,7 @@ class SliceExists(ConfigurationError):
 
     code = "slice-exists"
     title = "There is such a slice already"
-    hint = "Choose another name, or remove that slice first: bootserver slice remove NAME."
+    hint = "Choose another name, or change that slice: bootserver slice set NAME."
 
 
 class BadRole(ConfigurationError):
@@ -73,10 +73,15 @@ def add(session: Session, new: Slice) -> None:
         raise SliceExists(new.name)
     session.add(new)
     session.flush()
-    try:
-        _sliver(new)
-    except ValueError as error:
-        raise BadRole(str(error)) from None
+    _check(new)
+
+
+def change(session: Session, chosen: Slice, **fields: object) -> None:
+    """Change fields of a slice, on all nodes that have it. Raises BadRole."""
+    for field, value in fields.items():
+        setattr(chosen, field, value)
+    _check(chosen)
+    _changed(session, *(sliver.node for sliver in chosen.slivers))
 
 
 def place(session: Session, chosen: Slice, node: Node) -> bool:
@@ -228,6 +233,13 @@ def _file(session: Session, node: Node | None, dest: str) -> NodeFile | None:
 
 def _whom(session: Session, node: Node | None) -> Sequence[Node]:
     return session.scalars(select(Node)).all() if node is None else (node,)
+
+
+def _check(row: Slice) -> None:
+    try:
+        _sliver(row)
+    except ValueError as error:
+        raise BadRole(str(error)) from None
 
 
 def _sliver(row: Slice) -> Sliver:

@@ -35,7 +35,9 @@ class NoAuthority(ConfigurationError):
 
     code = "no-authority"
     title = "The deployment's TLS authority is not here"
-    hint = "Make one with `bootserver tls new`, or put tls/ca.key back for as long as the command runs."
+    hint = (
+        "Put tls/ca.key back for as long as the command runs. Another one needs all key media written again."
+    )
 
 
 class NameNotCovered(ConfigurationError):

@@ -29,7 +29,7 @@ class MetadataRolledBack(VerificationError):
     code = "metadata-rolled-back"
     title = "The images' metadata are older than they were"
     hint = (
-        "Somebody replays old metadata, or the server was restored from an old backup: publish again there."
+        "Somebody replays old metadata, or the server was restored from an older backup: see docs/server.md."
     )
 
 

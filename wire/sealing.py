@@ -23,7 +23,7 @@ class CannotUnseal(VerificationError):
 
     code = "cannot-unseal"
     title = "A stored secret cannot be opened"
-    hint = "The master key does not belong to this database; restore both from the same backup."
+    hint = "The master key is not this database's: put the right one back. If it is lost: docs/server.md."
 
 
 @dataclass(frozen=True)

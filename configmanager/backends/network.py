@@ -36,7 +36,10 @@ class BandwidthGiven(ConfigurationError):
 
     code = "bandwidth-given-away"
     title = "The node cannot guarantee a sliver its bandwidth"
-    hint = "Lower net_min or net2_min of a slice on this node. The sliver runs without, by its net_share."
+    hint = (
+        "The sliver runs by its net_share alone. Lower net_min or net2_min of a slice on this node: "
+        "bootserver slice set."
+    )
 
 
 class Network(Backend):

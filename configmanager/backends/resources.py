@@ -38,7 +38,10 @@ class ProcessorsGiven(ConfigurationError):
 
     code = "processors-given-away"
     title = "The node cannot guarantee a sliver its processor time"
-    hint = "Lower cpu_min of a slice on this node. The sliver runs without a guarantee, by its cpu_share."
+    hint = (
+        "The sliver runs by its cpu_share alone. Lower a guarantee on this node: "
+        "bootserver slice set NAME --attribute cpu_min=MS."
+    )
 
 
 class Resources(Backend):

@@ -36,7 +36,9 @@ class NoSliverImage(ConfigurationError):
 
     code = "no-sliver-image"
     title = "A sliver has no image"
-    hint = "Publish the image and name it for the slice at the server: bootserver image publish NAME PATH."
+    hint = (
+        "Publish it at the server (bootserver image publish) or name another: bootserver slice set --image."
+    )
 
 
 class NetworkMissing(CommandError):

@@ -83,6 +83,7 @@ def test_a_programming_error_is_told_without_a_traceback(server, monkeypatch):
         ["media", "key", "node1", "x", "--static", "junk/24", "--gateway", "10.0.2.2"],
         ["serve", "--listen", "nowhere"],
         ["slice", "add", "x", "--image", "sliver", "--attribute", "novalue"],
+        ["slice", "set", "x"],
     ],
     ids=" ".join,
 )

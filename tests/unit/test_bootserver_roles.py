@@ -1,6 +1,7 @@
 """Slices and services from the command line; what a node would refuse is refused here already."""
 
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -34,6 +35,37 @@ def test_slices_and_services(server, tmp_path):
     server.cli("slice", "remove", "web", "--yes")
     reply = server.client().call("GetSlivers")
     assert (reply["slivers"], reply["services"]) == ([], [])
+
+
+def test_a_slice_is_changed_where_it_is(server, tmp_path):
+    server.add()
+    (tmp_path / "key").write_text("ssh-ed25519 AAAA someone\n")
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    ports = ("--attribute", "ports=tcp:80:80")
+    server.cli("slice", "add", "web", "--image", "sliver", "--days", 1, *ports, "--attribute", "cpu_share=64")
+    server.cli("slice", "add-node", "web", "node1")
+    before = server.node().generation
+    wanted = ("--key", tmp_path / "key", "--initscript", tmp_path / "script", "--attribute", "cpu_share=")
+    server.cli("slice", "set", "web", "--days", 400, *wanted)
+    [said] = structure(server.client().call("GetSlivers"), NodeSlivers).slivers
+    assert said.expires > time.time() + 399 * 86400
+    assert [key.key for key in said.keys] == ["ssh-ed25519 AAAA someone"]
+    assert (said.initscript, said.image) == ("#!/bin/sh\n", "sliver")
+    assert [(each.tagname, each.value) for each in said.attributes] == [("ports", "tcp:80:80")]
+    assert server.node().generation > before
+    assert "ports=tcp:80:80" in server.cli("slice", "list")
+
+
+def test_a_change_of_a_slice_that_a_node_would_refuse_changes_nothing(server):
+    server.add()
+    for port in (80, 81):
+        server.cli("slice", "add", f"s{port}", "--image", "sliver", "--attribute", f"ports=tcp:{port}:80")
+    assert "bad-role" in server.cli("slice", "set", "s80", "--attribute", "ports=junk", status=1)
+    for port in (80, 81):
+        server.cli("slice", "add-node", f"s{port}", "node1")
+    before = server.cli_json("slice", "list")
+    assert "bad-role" in server.cli("slice", "set", "s80", "--attribute", "ports=tcp:81:80", status=1)
+    assert server.cli_json("slice", "list") == before
 
 
 def test_an_image_that_is_not_published_is_told_of(server):

@@ -31,6 +31,23 @@ def test_a_node_follows_a_rotated_key(site, role):
         site.refresh(dongle=False)
 
 
+def test_a_server_that_was_set_back_is_believed_again_after_new_keys(site):
+    site.publish()
+    backup = {path.name: path.read_bytes() for path in site.folder.iterdir()}
+    site.publish(content=b"2")
+    site.publish(content=b"3")
+    site.refresh()
+    for path in site.folder.iterdir():
+        path.unlink()
+    for name, data in backup.items():
+        (site.folder / name).write_bytes(data)
+    with pytest.raises(MetadataRolledBack):
+        site.refresh()
+    for role in ("timestamp", "snapshot"):
+        site.rotate(role)
+    assert site.refresh().named("base")
+
+
 def rotate_root(site, *with_keys):
     fresh = site.server.folder / "fresh"
     keys = make_root_keys(fresh, 3)

@@ -19,7 +19,15 @@ from urllib3 import encode_multipart_formdata
 
 from host.classic_run import STATES, ForgetfulMemory, RunMemory
 from host.http import HttpClient, http_of
-from host.server import FAULT_AUTHENTICATION, PATH, AuthenticationRefused, CallRefused, ServerClient
+from host.server import (
+    FAULT_AUTHENTICATION,
+    PATH,
+    TROUBLE_FAULTS,
+    AuthenticationRefused,
+    CallRefused,
+    ServerClient,
+    ServerTrouble,
+)
 from wire import xmlrpc
 from wire.errors import BootError, ConfigurationError, TransientError
 from wire.messages import Minimum, NodeDetails, RunLevel
@@ -31,7 +39,6 @@ log = logging.getLogger(__name__)
 
 FAULT_METHOD = 100
 # The database, and a fault in the server's program: as good as a server that is away.
-TRANSIENT_FAULTS = (106, 111)
 UPLOAD_PATH = "/boot/upload-bmlog.php"
 LOG_BYTES = 512 * 1024
 # The events that end a boot: what was told until then is sent as a log.
@@ -55,14 +62,6 @@ class MethodUnknown(CallRefused):
     code = "method-unknown"
     title = "The server does not have this call"
     hint = "Is BOOT_SERVER a PLCAPI, and of which year? docs/classic.md lists the calls that are needed."
-
-
-class ServerTrouble(TransientError):
-    """A classic server says that it has a fault of its own."""
-
-    code = "server-trouble"
-    title = "The server has a fault of its own"
-    hint = "See the PLCAPI's log and its database; the node asks again."
 
 
 class NotClassic(ConfigurationError):
@@ -260,6 +259,6 @@ class ClassicClient(ServerClient):
         detail = f"{method}: fault {code}: {text[:500]}"
         if code == FAULT_AUTHENTICATION:
             return AuthenticationRefused(f"{self._http.base_url}: {detail}")
-        if code in TRANSIENT_FAULTS:
+        if code in TROUBLE_FAULTS:
             return ServerTrouble(detail)
         return MethodUnknown(detail) if code == FAULT_METHOD else CallRefused(detail)

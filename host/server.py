@@ -12,13 +12,15 @@ from typing import Any
 
 from host.http import Dates, HttpClient, http_of
 from wire import xmlrpc
-from wire.errors import ConfigurationError, TrustError
+from wire.errors import ConfigurationError, TransientError, TrustError
 from wire.nodeconf import NodeConfiguration
 from wire.session import METHOD, NodeKey, Session, new_nonce, same_mac
 from wire.structure import MalformedMessage
 
 PATH = "/PLCAPI/"
 FAULT_AUTHENTICATION = 103
+# The database, and any error in the program (PLCAPI): nothing that the node could do otherwise.
+TROUBLE_FAULTS = (106, 111)
 
 
 class AuthenticationRefused(TrustError):
@@ -43,6 +45,14 @@ class CallRefused(ConfigurationError):
     code = "call-refused"
     title = "The server cannot do what was asked"
     hint = "See the server's log for the same call."
+
+
+class ServerTrouble(TransientError):
+    """The server says that it has a fault of its own; what it knows of the node stays as it was."""
+
+    code = "server-trouble"
+    title = "The server has a fault of its own"
+    hint = "See the server's log for the same call, and whether its disk is full; the node asks again."
 
 
 class ServerClient:
@@ -83,7 +93,7 @@ class ServerClient:
     def open(self) -> None:
         """Open a session, and so learn the server's time.
 
-        Raises what call() raises but CallRefused and MalformedMessage.
+        Raises what call() raises but CallRefused, ServerTrouble and MalformedMessage.
         """
         with self._lock:
             self._session = self._open()
@@ -95,8 +105,8 @@ class ServerClient:
     def call(self, method: str, *params: Any) -> Any:
         """Return the authenticated result of a call.
 
-        Raises AuthenticationRefused, ServerNotAuthentic, CallRefused, ServerUnreachable, ServerUntrusted,
-        NotAtServer, AnswerTooLong, MalformedMessage.
+        Raises AuthenticationRefused, ServerNotAuthentic, CallRefused, ServerTrouble, ServerUnreachable,
+        ServerUntrusted, NotAtServer, AnswerTooLong, MalformedMessage.
         """
         with self._lock:
             known = self._session is not None
@@ -139,7 +149,8 @@ class ServerClient:
         self._note_time(now)
         match result:
             case {"fault": {"code": int(code), "text": str(text)}}:
-                raise CallRefused(f"fault {code}: {text}")
+                fault = ServerTrouble if code in TROUBLE_FAULTS else CallRefused
+                raise fault(f"fault {code}: {text}")
             case {"value": answer}:
                 self._session = session
                 return answer

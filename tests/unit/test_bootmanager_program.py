@@ -17,7 +17,7 @@ from host.options import Options
 from host.ports import Host
 from host.report import ServerSink
 from host.run import Runner
-from host.server import AuthenticationRefused, CallRefused, ServerClient, ServerNotAuthentic
+from host.server import AuthenticationRefused, CallRefused, ServerClient, ServerNotAuthentic, ServerTrouble
 from hwdetect.inventory import Inventory
 from images.cache import Cache
 from images.neighbours import Neighbours
@@ -169,7 +169,8 @@ def test_every_failure_leads_to_debug_mode_and_out_of_it(monkeypatch, state):
 @pytest.mark.parametrize(
     "error",
     [
-        CallRefused("fault 111"),
+        CallRefused("fault 108"),
+        ServerTrouble("fault 111"),
         NotAtServer("http://x/PLCAPI/"),
         MalformedMessage("a page"),
         AnswerTooLong("x"),
@@ -198,8 +199,8 @@ def test_a_server_that_went_back_counts_and_is_told_of(monkeypatch, known, told)
     assert heard == ([{"generation": 3, "known": 4}] if told else [])
 
 
-def away(facts=(CONFIGURATION,)):
-    return [(State.AUTO, ServerUnreachable("refused"), facts)] * 4
+def away(facts=(CONFIGURATION,), error=ServerUnreachable("refused")):  # noqa: B008 - it is only raised
+    return [(State.AUTO, error, facts)] * 4
 
 
 def test_without_its_server_an_installed_node_boots(monkeypatch):
@@ -226,6 +227,12 @@ def test_junk_in_place_of_the_server_stops_no_installed_node(monkeypatch, error)
     assert node.causes == []
 
 
+def test_a_server_with_a_full_disk_stops_no_installed_node(monkeypatch):
+    node = make(monkeypatch, installed_for=7, failures=away(error=ServerTrouble("fault 106: disk is full")))
+    assert node.run() == ["boot"]
+    assert node.causes == []
+
+
 @pytest.mark.parametrize(
     ("installed_for", "forced", "facts"),
     [
@@ -244,7 +251,7 @@ def test_without_its_server_other_nodes_wait_in_debug_mode(monkeypatch, installe
 
 @pytest.mark.parametrize(
     "error",
-    [AuthenticationRefused("no"), MalformedMessage("signed"), CallRefused("fault 106")],
+    [AuthenticationRefused("no"), MalformedMessage("signed"), CallRefused("fault 108")],
     ids=lambda error: error.code,
 )
 def test_what_the_server_itself_says_keeps_a_node_from_booting_alone(monkeypatch, error):

@@ -14,7 +14,7 @@ from bootserver import app, bounded, calls, methods, sessions
 from bootserver.bounded import read_bounded
 from bootserver.calls import REFUSAL
 from bootserver.state import initialise
-from host.server import AuthenticationRefused, CallRefused
+from host.server import AuthenticationRefused, CallRefused, ServerTrouble
 from wire import xmlrpc
 from wire.messages import NodeDetails, TargetState
 from wire.sealing import MasterKey
@@ -211,7 +211,7 @@ def test_faults_are_authenticated_and_have_the_codes_of_the_field(server, call, 
 
 def test_a_base_image_that_was_never_published_is_named(server):
     server.set(base_image="other")
-    with pytest.raises(CallRefused, match=r"fault 106.*other"):
+    with pytest.raises(ServerTrouble, match=r"fault 106.*other"):
         server.client().call("BootGetNodeDetails")
 
 
@@ -220,7 +220,7 @@ def test_a_programming_error_is_told_without_its_text(server, monkeypatch, caplo
         raise RuntimeError("inner detail")
 
     monkeypatch.setitem(methods.METHODS, "GetSlivers", methods.Method(broken, 0, 1))
-    with pytest.raises(CallRefused, match="fault 111") as refused:
+    with pytest.raises(ServerTrouble, match="fault 111") as refused:
         server.client().call("GetSlivers")
     assert "inner detail" not in str(refused.value)
     assert "inner detail" in caplog.text

@@ -4,10 +4,10 @@ from xmlrpc.client import Fault
 
 import pytest
 
-from host.classic_client import MethodUnknown, NotClassic, ServerTrouble, UnknownClassicState
+from host.classic_client import MethodUnknown, NotClassic, UnknownClassicState
 from host.classic_run import STATES
 from host.http import NotAtServer, ServerUnreachable
-from host.server import AuthenticationRefused, CallRefused
+from host.server import AuthenticationRefused, CallRefused, ServerTrouble
 from tests.classic_boot_managers import value_of
 from tests.unit.classic.plcapi import KEY, OldServer, client, details, record
 from wire.errors import TransientError

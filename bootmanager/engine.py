@@ -16,6 +16,8 @@ from wire.errors import BootError, TransientError, VerificationError
 
 ATTEMPTS = 4
 RETRY_SECONDS = 90.0
+# Between two words on how far a step is.
+PROGRESS_SECONDS = 0.5
 
 
 class GoalNotReached(VerificationError):
@@ -135,16 +137,15 @@ class Engine:
 class Progress:
     """Tells how far a step is, not more often than somebody can read."""
 
-    def __init__(self, host: Host, step: str, *, every_seconds: float = 0.5) -> None:
+    def __init__(self, host: Host, step: str) -> None:
         self._host = host
         self._step = step
-        self._every = every_seconds
         self._last = 0.0
 
     def __call__(self, fraction: float | None, detail: str) -> None:
         """Tell it; `fraction` is 0..1, or None where it cannot be known."""
         now = time.monotonic()
-        if now - self._last < self._every and fraction != 1.0:
+        if now - self._last < PROGRESS_SECONDS and fraction != 1.0:
             return
         self._last = now
         known = {} if fraction is None else {"fraction": round(fraction, 3)}

@@ -21,7 +21,8 @@ from wire.errors import UnsupportedHardware
 SYS_BLOCK = Path("/sys/class/block")
 _SETTLE_SECONDS = 60
 _TRIES = 10
-_GPT_SECTORS = 34
+# Protective MBR, header and 128 entries of 128 bytes, in sectors of 512 (UEFI specification, 5.3).
+_GPT_BYTES = 34 * 512
 _ZERO_AT_START = 4 * MIB
 _ZERO_AT_END = MIB
 
@@ -131,13 +132,13 @@ def claim_and_empty(run: Runner, disk: LayoutDisk) -> None:
     _forget_partitions(run, disk)
 
 
-def zero(disk: LayoutDisk, planned: tuple[PlannedPartition, ...], *, sector: int = 512) -> None:
+def zero(disk: LayoutDisk, planned: tuple[PlannedPartition, ...]) -> None:
     """Wipe what older signatures could be found by, in the gaps and where partitions will begin and end.
 
     Without it, LVM metadata of an older installation would come back to life with a partition that
     begins at the same place. Raises DiskBusy.
     """
-    ranges = [(_GPT_SECTORS * sector, MIB)]
+    ranges = [(_GPT_BYTES, MIB)]
     for part in planned:
         end = part.start + part.size
         ranges += [(part.start, min(end, part.start + _ZERO_AT_START)), (end - _ZERO_AT_END, end)]

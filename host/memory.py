@@ -10,9 +10,9 @@ MEMINFO = Path("/proc/meminfo")
 EVERY_SECONDS = 0.5
 
 
-def in_use(meminfo: Path = MEMINFO) -> int:
+def in_use() -> int:
     """Return total minus available memory, in bytes; what lies in RAM disks counts as used."""
-    values = _values(meminfo)
+    values = _values(MEMINFO)
     return values["MemTotal"] - values["MemAvailable"]
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,12 @@ from wire.errors import CommandError
 log = logging.getLogger(__name__)
 
 _KEPT_STDERR = 2000
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "HOME": "/root",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
 
 Argument = str | os.PathLike[str]
 
@@ -74,8 +79,6 @@ class Runner:
         *,
         input: bytes | None = None,
         timeout: float = 60.0,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
         root: Path | None = None,
         ok: Collection[int] = (0,),
     ) -> Completed:
@@ -93,8 +96,7 @@ class Runner:
                 stdin=subprocess.DEVNULL if input is None else None,
                 capture_output=True,
                 timeout=timeout,
-                env=_environment(env),
-                cwd=cwd,
+                env=_ENVIRONMENT,
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -114,13 +116,3 @@ class Runner:
 def _words(argv: Sequence[Argument], root: Path | None) -> list[str]:
     words = [os.fspath(word) for word in argv]
     return ["chroot", os.fspath(root), *words] if root is not None else words
-
-
-def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
-    return {
-        "PATH": _PATH,
-        "LC_ALL": "C.UTF-8",
-        "HOME": "/root",
-        "DEBIAN_FRONTEND": "noninteractive",
-        **(extra or {}),
-    }

@@ -18,8 +18,6 @@ from host.run import CommandMissing, Runner
 from host.storage import CLAIM_MAGIC
 
 MIB = 1024 * 1024
-# GPT partition type of the partition that GRUB's core image goes to (UEFI spec. has none; GNU GRUB manual).
-BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
 _NOTHING_FOUND = 2
 _AMBIVALENT = 8
 # A table may list more; this many are looked into.

@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 # Where live-boot mounts the medium it started from.
 LIVE_MEDIUM = Path("/run/live/medium")
 _SMALL_BYTES = 1024**3
-_MOUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

@@ -84,15 +84,14 @@ class Supply:
         source: Source,
         cache: Cache,
         keep: Collection[str] = (),
-        connections: int = CONNECTIONS,
         near: Neighbours | None = None,
     ) -> None:
         self._source = source
         self._cache = cache
         self._near = near
         self._keep = frozenset(keep)
-        self._most = connections + AHEAD
-        self._fetchers = ThreadPoolExecutor(connections, "fetch")
+        self._most = CONNECTIONS + AHEAD
+        self._fetchers = ThreadPoolExecutor(CONNECTIONS, "fetch")
         self._storer = ThreadPoolExecutor(1, "store")
         self._room = threading.Semaphore(STORING)
         self._lock = threading.Lock()

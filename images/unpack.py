@@ -57,7 +57,6 @@ def install(
     target: Path,
     source: Source,
     cache: Cache,
-    on_progress: Progress = silent,
     relatives: Sequence[Relative] = (),
     tree: OldTree | None = None,
     near: Neighbours | None = None,
@@ -69,7 +68,7 @@ def install(
     """
     manifest, transfer = load_manifest(signed, source, cache, near)
     return transfer + unpack(
-        manifest, target, source, cache, on_progress, keep, relatives=relatives, tree=tree, near=near
+        manifest, target, source, cache, keep=keep, relatives=relatives, tree=tree, near=near
     )
 
 

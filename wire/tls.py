@@ -66,7 +66,7 @@ def make_authority(name: str, now: float, days: int = AUTHORITY_DAYS) -> Issued:
     return Issued(_pem(builder.sign(key, hashes.SHA256())), _key_pem(key))
 
 
-def issue(authority: Issued, names: Sequence[str], now: float, days: int = SERVER_DAYS) -> Issued:
+def issue(authority: Issued, names: Sequence[str], now: float) -> Issued:
     """Issue a server certificate with a new key for host names and IP addresses. Raises BadCertificate."""
     if not names:
         raise BadCertificate("a certificate for no name")
@@ -75,7 +75,7 @@ def issue(authority: Issued, names: Sequence[str], now: float, days: int = SERVE
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
-        _builder(subject, issuer.subject, key.public_key(), now, days)
+        _builder(subject, issuer.subject, key.public_key(), now, SERVER_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -22,11 +22,9 @@ from images import disk_index, zstd_frame
 from images.disk_index import SECTOR_BYTES, Range
 from images.disk_target import DiskTarget, looked_at, opened
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack
+from images.progress import Progress, silent
 from images.rate import Rate
 from wire.errors import VerificationError
-
-# (fraction 0..1 of the data, what is being done)
-Progress = Callable[[float | None, str], None]
 
 WRITERS = 2
 WAITING = WRITERS + 1
@@ -83,10 +81,6 @@ class _Laid:
         for offset, length in self.ranges:
             yield offset, data[at : at + length]
             at += length
-
-
-def silent(_fraction: float | None, _text: str) -> None:
-    """Report progress to nobody."""
 
 
 def write_disk(manifest: Manifest, path: Path, supply: Supply, on_progress: Progress = silent) -> None:
@@ -152,9 +146,8 @@ def _laid(manifest: Manifest, supply: Supply) -> Generator[_Laid, None, None]:
         raise NotADisk(manifest.name)
     if manifest.disk_bytes % SECTOR_BYTES:
         raise MalformedManifest(f"{manifest.name}: {manifest.disk_bytes} bytes are not whole sectors")
-    blobs = (blob for piece in manifest.pieces for blob in (piece.blob, *(pack.blob for pack in piece.packs)))
     end = 0
-    with closing(supply.ahead(blobs)) as contents:
+    with closing(supply.ahead(manifest.blobs)) as contents:
         for piece in manifest.pieces:
             raw = zstd_frame.unpack(next(contents), piece.index_bytes)
             packs = disk_index.load(raw, piece, manifest.disk_bytes, end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# (fraction 0..1 of the compressed bytes, what is being done)
+# (fraction 0..1, or None where it cannot be known; what is being done)
 Progress = Callable[[float | None, str], None]
 
 

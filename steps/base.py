@@ -9,12 +9,12 @@ observes again; so the same code is the installer, the resumer after a power cut
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar, cast
 
 from host.ports import Host
+from images.progress import Progress, silent
 
 F = TypeVar("F")
 
@@ -85,8 +85,7 @@ class Context:
 
     host: Host
     facts: Facts
-    # (fraction 0..1 or None where it cannot be known, what is being done)
-    progress: Callable[[float | None, str], None] = field(default=lambda fraction, text: None)
+    progress: Progress = field(default=silent)
 
 
 class Step(ABC):

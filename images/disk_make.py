@@ -14,10 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from host.run import Runner
-from images import disk_index, zstd_frame
+from images import disk_index
 from images.disk_index import Range
 from images.disk_source import STRETCH_BYTES, raw_disk, used_ranges
-from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, is_image_name, parse
+from images.manifest import ImageKind, MalformedManifest, Manifest, Pack, Piece, is_image_name, parse
 from images.sources.base import NotAnImage
 from images.store import BlobStore
 
@@ -87,7 +87,7 @@ def _pieces(disk: int, store: BlobStore) -> Iterator[Piece]:
 
 def _piece(layout: list[tuple[Range, ...]], packs: list[Pack], store: BlobStore) -> Piece:
     raw = disk_index.dump(layout)
-    return Piece(_put(raw, store), len(raw), tuple(packs))
+    return Piece(store.put_compressed(raw, LEVEL), len(raw), tuple(packs))
 
 
 def _packs(disk: int, store: BlobStore) -> Iterator[tuple[tuple[Range, ...], Pack]]:
@@ -107,9 +107,4 @@ def _packs(disk: int, store: BlobStore) -> Iterator[tuple[tuple[Range, ...], Pac
 
 def _pack(disk: int, ranges: tuple[Range, ...], store: BlobStore) -> Pack:
     data = b"".join(os.pread(disk, length, offset) for offset, length in ranges)
-    return Pack(_put(data, store), len(data))
-
-
-def _put(data: bytes, store: BlobStore) -> Blob:
-    frame = zstd_frame.compress(data, LEVEL)
-    return Blob(store.put(frame), len(frame))
+    return Pack(store.put_compressed(data, LEVEL), len(data))

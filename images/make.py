@@ -13,12 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-from images import index, zstd_frame
+from images import index
 from images.entries import Entry, Kind
 from images.index import Segment, data_bytes, order
 from images.manifest import (
     MAXIMUM_UNPACKED_BYTES,
-    Blob,
     ImageKind,
     MalformedManifest,
     Manifest,
@@ -136,18 +135,14 @@ class _Maker:
             self._packs[-2 * _THREADS - 1][1].result()
 
     def _pack(self, data: bytes) -> Pack:
-        return Pack(self._put_compressed(data), len(data))
-
-    def _put_compressed(self, data: bytes) -> Blob:
-        compressed = zstd_frame.compress(data, LEVEL)
-        return Blob(self._store.put(compressed), len(compressed))
+        return Pack(self._store.put_compressed(data, LEVEL), len(data))
 
     def _piece(self) -> Piece:
         raw = index.dump(self._frame, (segments for segments, _ in self._packs))
         if len(raw) > MAXIMUM_UNPACKED_BYTES:
             raise NotAnImage(self._too_long())
         packs = tuple(pack.result() for _, pack in self._packs)
-        piece = Piece(self._put_compressed(raw), len(raw), packs)
+        piece = Piece(self._store.put_compressed(raw, LEVEL), len(raw), packs)
         # What a node would refuse is refused here, by the same judge.
         with _refused():
             self._walk.judge(index.load(raw, piece))

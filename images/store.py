@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from host.files import write_atomic
-from images.manifest import is_digest, sha256
+from images import zstd_frame
+from images.manifest import Blob, is_digest, sha256
 from wire.errors import TransientError, VerificationError
 
 # How the names of folders for temporary files within the store begin.
@@ -107,6 +108,11 @@ class BlobStore:
             with _usable(self.folder):
                 write_atomic(self.path(digest), data)
         return digest
+
+    def put_compressed(self, data: bytes, level: int) -> Blob:
+        """Keep `data` as one zstd frame, and return that. Raises StoreUnusable."""
+        frame = zstd_frame.compress(data, level)
+        return Blob(self.put(frame), len(frame))
 
     def is_sound(self, digest: str) -> bool:
         """Say whether the blob is there with the right content."""

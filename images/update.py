@@ -96,9 +96,9 @@ def _piece(group: Sequence[_Fresh], file: int, store: BlobStore) -> Piece:
     packs: tuple[Pack, ...] = ()
     if group:
         data = b"".join(os.pread(file, each.length, each.offset) for each in group)
-        packs = (Pack(_put(data, store), len(data)),)
+        packs = (Pack(store.put_compressed(data, LEVEL), len(data)),)
     raw = json.dumps([[[each.sha256, each.length] for each in group]][: len(packs)], separators=(",", ":"))
-    return Piece(_put(raw.encode(), store), len(raw), packs)
+    return Piece(store.put_compressed(raw.encode(), LEVEL), len(raw), packs)
 
 
 def contents_of(raw: bytes, piece: Piece) -> tuple[tuple[Content, ...], ...]:
@@ -172,8 +172,3 @@ def _groups(found: Iterable[_Fresh]) -> Iterator[list[_Fresh]]:
         size += each.length
     if group:
         yield group
-
-
-def _put(data: bytes, store: BlobStore) -> Blob:
-    compressed = zstd_frame.compress(data, LEVEL)
-    return Blob(store.put(compressed), len(compressed))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from images import index, zstd_frame
+from images import index
 from images.contents import Contents
 from images.entries import Entry, Kind
 from images.manifest import Manifest
-from images.plan import Plan, do_without
-from images.update import contents_in, contents_of
+from images.plan import Plan, add_update, do_without
+from images.update import contents_in
 
 # Returns a blob's verified content.
 Read = Callable[[str], bytes]
@@ -72,16 +72,9 @@ def bytes_to_fetch(old: Manifest, new: Manifest, update: Manifest | None, read: 
             size += len(update.to_bytes())
             if update.size < sum(pack.blob.size for pack in missing):
                 fetched |= {piece.blob for piece in update.pieces}
-                _add_update(contents, update, read)
+                add_update(contents, update, (read(piece.blob.sha256) for piece in update.pieces))
         do_without(plan, missing, contents)
     return size + sum(blob.size for blob in fetched.union(plan.blobs) - there)
-
-
-def _add_update(contents: Contents, update: Manifest, read: Read) -> None:
-    for piece in update.pieces:
-        raw = zstd_frame.unpack(read(piece.blob.sha256), piece.index_bytes)
-        for pack, found in zip(piece.packs, contents_of(raw, piece), strict=True):
-            contents.add(pack, found)
 
 
 def _content(entry: Entry) -> tuple[Kind, str, str, int]:

@@ -105,11 +105,8 @@ class Plan:
 
 def has_all(cache: Cache, digest: str) -> bool:
     """Say whether the cache has the image with the manifest `digest`, as far as names and sizes tell."""
-    raw = cache.get(digest) if is_digest(digest) else None
-    try:
-        return raw is not None and all(cache.has(blob) for blob in parse(raw).blobs)
-    except MalformedManifest:
-        return False
+    manifest = _manifest_in(cache, digest)
+    return manifest is not None and all(cache.has(blob) for blob in manifest.blobs)
 
 
 def whole(manifest: Manifest, cache: Cache) -> Origins:
@@ -123,9 +120,14 @@ def foreseen(digest: str, cache: Cache) -> Origins | None:
     A plan can only make less of what is to be fetched. Nothing in the cache is changed.
     """
     seen = Cache(cache.folder, cache.events, writable=False)
-    raw = seen.get(digest) if is_digest(digest) else None
+    manifest = _manifest_in(seen, digest)
+    return whole(manifest, seen) if manifest is not None else None
+
+
+def _manifest_in(cache: Cache, digest: str) -> Manifest | None:
+    raw = cache.get(digest) if is_digest(digest) else None
     try:
-        return whole(parse(raw), seen) if raw is not None else None
+        return parse(raw) if raw is not None else None
     except MalformedManifest:
         return None
 
@@ -216,7 +218,7 @@ def _contents(
         try:
             update = supply.update(relative.update)
             if update.size < sum(pack.blob.size for pack in missing):
-                _add_update(contents, update, supply)
+                add_update(contents, update, supply.ahead(piece.blob for piece in update.pieces))
         except BootError as error:
             # The whole packs are there all the same.
             log.warning("an update is of no use: %s", error)
@@ -247,9 +249,12 @@ def _add_cached(contents: Contents, digest: str, cache: Cache) -> bool:
     return is_whole
 
 
-def _add_update(contents: Contents, update: Manifest, supply: Supply) -> None:
-    compressed = supply.ahead(piece.blob for piece in update.pieces)
-    for piece, stored in zip(update.pieces, compressed, strict=True):
-        raw = zstd_frame.unpack(stored, piece.index_bytes)
+def add_update(contents: Contents, update: Manifest, frames: Iterable[bytes]) -> None:
+    """Add what the packs of an update hold, by the compressed pieces of its index.
+
+    Raises MalformedManifest, and what reading `frames` raises.
+    """
+    for piece, frame in zip(update.pieces, frames, strict=True):
+        raw = zstd_frame.unpack(frame, piece.index_bytes)
         for pack, found in zip(piece.packs, contents_of(raw, piece), strict=True):
             contents.add(pack, found)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from host.disks import settle
 from host.storage import CLAIM_MAGIC
 from hwdetect.inventory import Inventory, detect
 from hwdetect.media import Media, survey
 from steps.base import Context, Effect, Observation, Step, holds
 
-SETTLE_SECONDS = 60
 MEDIA_SECONDS = 20.0
 
 
@@ -22,7 +22,7 @@ class DetectHardware(Step):
     def observe(self, context: Context) -> Observation:
         host = context.host
         # udev loads the modules of what it finds; until it is idle, disks may be missing.
-        host.run(["udevadm", "settle", f"--timeout={SETTLE_SECONDS}"], timeout=SETTLE_SECONDS + 10)
+        settle(host.run)
         media = survey(host.run, seconds=MEDIA_SECONDS)
         inventory = detect(host.run)
         host.storage.activate(

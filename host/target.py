@@ -19,6 +19,8 @@ BOOT_DEVICE = f"/dev/disk/by-label/{BOOT_LABEL}"
 # What the kernel needs to mount the root volume, whatever the hardware is.
 ROOT_MODULES = ("ext4", "dm_mod")
 SLIVERS_FOLDER = Path("var/lib/slivers")
+# The public half of the key that the installed system is known by; ssh-keygen -A makes it.
+HOST_KEY = Path("etc/ssh/ssh_host_ed25519_key.pub")
 
 # Not even the journal is replayed: a look must leave no trace.
 LOOKING = ("ro", "noload")

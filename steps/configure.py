@@ -8,6 +8,7 @@ from host import network
 from host.files import write_atomic
 from host.target import (
     BOOT_LABEL,
+    HOST_KEY,
     ROOT_DEVICE,
     ROOT_MODULES,
     SLIVERS_DEVICE,
@@ -22,8 +23,6 @@ from wire.handoff import PATH as HANDOFF_PATH
 from wire.handoff import Handoff, dump_handoff
 from wire.messages import NodeDetails
 from wire.nodeconf import NodeConfiguration
-
-HOST_KEY = Path("etc/ssh/ssh_host_ed25519_key.pub")
 
 FSTAB = f"""# Written by bootmanager.
 {ROOT_DEVICE} / ext4 errors=remount-ro 0 1

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from host.mark import Mark
 from host.server import ServerClient
-from host.target import read_installed
+from host.target import HOST_KEY, read_installed
 from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails, TargetState
 from wire.structure import structure, unstructure
-
-HOST_KEY = Path("etc/ssh/ssh_host_ed25519_key.pub")
 
 
 class Report(Step):

@@ -13,7 +13,7 @@ is anything wrong with it the file system is made anew, and the image unpacked a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from host import unpacked
@@ -212,13 +212,7 @@ def _manifests(context: Context, source: Source, cache: Cache) -> dict[Manifest,
 
 
 def _tell(context: Context, image: str, transfer: Transfer) -> None:
-    context.host.events.tell(
-        "transfer",
-        image=image,
-        network_bytes=transfer.network_bytes,
-        cache_bytes=transfer.cache_bytes,
-        neighbour_bytes=transfer.neighbour_bytes,
-    )
+    context.host.events.tell("transfer", image=image, **asdict(transfer))
 
 
 def _tell_failed(context: Context, image: str, error: BootError) -> None:

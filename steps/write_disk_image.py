@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from host.disks import refuse_in_use, release
@@ -151,14 +151,7 @@ def _write(context: Context, disk: Disk, manifest: Manifest, supply: Supply) -> 
     release(context.host.run, disk.path)
     tell(context.host.events, manifest.name, whole(manifest, context.facts[Cache]))
     write_disk(manifest, Path(disk.path), supply, context.progress)
-    moved = supply.transfer
-    context.host.events.tell(
-        "transfer",
-        image=manifest.name,
-        network_bytes=moved.network_bytes,
-        cache_bytes=moved.cache_bytes,
-        neighbour_bytes=moved.neighbour_bytes,
-    )
+    context.host.events.tell("transfer", image=manifest.name, **asdict(supply.transfer))
 
 
 def _table(manifest: Manifest, supply: Supply) -> str:

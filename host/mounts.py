@@ -30,6 +30,11 @@ def mount_table(table: Path = Path("/proc/self/mounts")) -> tuple[Mount, ...]:
     return tuple(found)
 
 
+def mount_at(folder: Path) -> Mount | None:
+    """Return what is mounted at a folder, None for nothing; of several mounts the topmost."""
+    return next((mount for mount in reversed(mount_table()) if mount.target == folder), None)
+
+
 def _decode(word: str) -> str:
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         word = word.replace(code, character)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.mounts import Mount, mount_table
+from host.mounts import mount_at
 from host.run import CommandFailed, CommandTimedOut, Runner
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def mount_dongle(run: Runner, dongle: Dongle, folder: Path) -> bool:
     A dongle that is mounted there already stays so; one that was pulled out makes room for it. Raises
     CommandFailed or CommandTimedOut when it cannot be read either.
     """
-    there = _mount_at(folder)
+    there = mount_at(folder)
     if there is not None and there.source != dongle.device:
         unmount_dongle(run, folder)
         there = None
@@ -51,16 +51,12 @@ def mount_dongle(run: Runner, dongle: Dongle, folder: Path) -> bool:
             log.warning("the dongle is mounted read-only: %s", error)
             options += READING.get(dongle.fstype, ("ro",))
             run(["mount", "-t", dongle.fstype, "-o", ",".join(options), dongle.device, folder], timeout=120)
-    now = _mount_at(folder)
+    now = mount_at(folder)
     # mount(8) falls back to read-only by itself on a write-protected stick.
     return now is not None and "rw" in now.options
 
 
 def unmount_dongle(run: Runner, folder: Path) -> None:
     """Unmount the dongle if it is mounted. Raises CommandFailed when somebody is still in it."""
-    if _mount_at(folder) is not None:
+    if mount_at(folder) is not None:
         run(["umount", folder], timeout=120)
-
-
-def _mount_at(folder: Path) -> Mount | None:
-    return next((mount for mount in reversed(mount_table()) if mount.target == folder), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host.mounts import mount_table
+from host.mounts import mount_at
 from hwdetect.dongle import Dongle, mount_dongle
 from hwdetect.marked_stick import make_dongle
 from hwdetect.media import Media
@@ -85,6 +85,6 @@ class OpenCache(Step):
 
 
 def _options(folder: Path, device: str) -> tuple[str, ...] | None:
-    """Return how the device is mounted there, None where it is not; of several mounts the topmost counts."""
-    found = [mount for mount in mount_table() if mount.target == folder]
-    return found[-1].options if found and found[-1].source == device else None
+    """Return how the device is mounted there, None where it is not."""
+    found = mount_at(folder)
+    return found.options if found is not None and found.source == device else None

@@ -132,7 +132,7 @@ def with_plugins(inventory: Inventory, detectors: Iterable[Detector]) -> Invento
 def is_disk(device: Device) -> bool:
     """Say whether a block device is a whole disk with a medium in it."""
     named = _DISK_NAME.fullmatch(device.name) is not None
-    return device.kind == "disk" and named and _size(device) > 0
+    return device.kind == "disk" and named and device.size_bytes > 0
 
 
 def is_nic(device: Device) -> bool:
@@ -148,7 +148,7 @@ def disk_of(device: Device, contents: Contents, roles: tuple[str, ...] = ()) -> 
         model=_model(device),
         serial=_serial(device),
         wwn=said.get("ID_WWN_WITH_EXTENSION") or said.get("ID_WWN", ""),
-        size_bytes=_size(device),
+        size_bytes=device.size_bytes,
         bus=_bus(device),
         removable=has.get("removable") == "1",
         read_only=has.get("ro") == "1",
@@ -227,12 +227,7 @@ def describe_disk(disk: Disk) -> str:
 
 def _inspect(run: Runner, device: Device) -> Contents:
     sector = int(device.attributes.get("queue/logical_block_size") or 512)
-    return inspect(run, device.node, size_bytes=_size(device), sector=sector)
-
-
-def _size(device: Device) -> int:
-    # The kernel counts in units of 512 bytes whatever the disk's sectors are.
-    return int(device.attributes.get("size") or 0) * 512
+    return inspect(run, device.node, size_bytes=device.size_bytes, sector=sector)
 
 
 def _model(device: Device) -> str:

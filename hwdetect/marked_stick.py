@@ -49,7 +49,7 @@ def may_become_dongle(device: Device, block: tuple[Device, ...], mounts: tuple[M
         and "/usb" in device.path
         and device.attributes.get("removable") == "1"
         and device.attributes.get("ro") == "0"
-        and int(device.attributes.get("size") or 0) * 512 > MARKED_BYTES
+        and device.size_bytes > MARKED_BYTES
         and not any(mount.source in nodes for mount in mounts)
     )
 

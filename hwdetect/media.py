@@ -118,7 +118,7 @@ def may_hold_key(device: Device, block: tuple[Device, ...]) -> bool:
     if fstype not in READING or not _is_medium(device) or _claimed(whole):
         return False
     removable = whole.attributes.get("removable") == "1" or "/usb" in device.path
-    return removable or device.name.startswith("mmc") or _bytes(device) <= _SMALL_BYTES
+    return removable or device.name.startswith("mmc") or device.size_bytes <= _SMALL_BYTES
 
 
 def boot_disks(block: tuple[Device, ...], mounts: tuple[Mount, ...]) -> tuple[str, ...]:
@@ -146,7 +146,8 @@ def dongle_of(block: tuple[Device, ...]) -> Dongle | None:
     if not found:
         return None
     first = found[0]
-    return Dongle(first.node, _disk(first, block), first.properties.get("ID_FS_TYPE", "auto"), _bytes(first))
+    fstype = first.properties.get("ID_FS_TYPE", "auto")
+    return Dongle(first.node, _disk(first, block), fstype, first.size_bytes)
 
 
 def _candidates(run: Runner, device: Device, disk: str, mounts: tuple[Mount, ...]) -> list[Candidate]:
@@ -203,12 +204,8 @@ def _disk(device: Device, block: tuple[Device, ...]) -> str:
 
 def _is_medium(device: Device) -> bool:
     """Whether it is a disk, a partition or a CD: no volume of LVM, no loop or RAM device."""
-    return "/virtual/" not in device.path and _bytes(device) > 0
+    return "/virtual/" not in device.path and device.size_bytes > 0
 
 
 def _claimed(disk: Device) -> bool:
     return disk.properties.get("ID_PART_TABLE_UUID", "").lower().startswith(CLAIM_MAGIC)
-
-
-def _bytes(device: Device) -> int:
-    return int(device.attributes.get("size") or 0) * 512

@@ -40,6 +40,12 @@ class Device:
     attributes: Mapping[str, str] = field(default_factory=dict)
     parent: str = ""
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of a block device, 0 without a medium."""
+        # The kernel counts in units of 512 bytes whatever the disk's sectors are.
+        return int(self.attributes.get("size") or 0) * 512
+
 
 def devices(subsystem: str) -> tuple[Device, ...]:
     """Return the devices of a subsystem ("block", "net"), sorted by sysfs path."""

@@ -8,7 +8,6 @@ checksum of its first sectors. build/iso/grub.cfg clears the flag before it foll
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +50,8 @@ def checksum(disk: str) -> bytes:
 
     Raises OSError.
     """
-    handle = os.open(disk, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        head = os.pread(handle, HEAD_BLOCKS * 512, 0)
-    finally:
-        os.close(handle)
+    with Path(disk).open("rb", buffering=0) as opened:
+        head = opened.read(HEAD_BLOCKS * 512)
     return f"{hashlib.sha256(head).hexdigest()}  0+{HEAD_BLOCKS}\n".encode()
 
 

@@ -7,7 +7,6 @@ raw reads, not from udev's database, which can be out of date.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -95,11 +94,10 @@ def _known_to_kernel(place: Path) -> dict[str, Any]:
 
 
 def _ends(path: str, size_bytes: int, tail: int) -> tuple[bytes, bytes]:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.pread(handle, MIB, 0), os.pread(handle, tail, max(0, size_bytes - tail))
-    finally:
-        os.close(handle)
+    with Path(path).open("rb", buffering=0) as disk:
+        head = disk.read(MIB)
+        disk.seek(max(0, size_bytes - tail))
+        return head, disk.read(tail)
 
 
 def _has_nothing(head: bytes, tail: bytes, sector: int) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from host import disks
 from host.mounts import Mount
@@ -95,16 +96,10 @@ def _is_begun(run: Runner, path: str) -> bool:
 
 
 def _read(path: str, size: int) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.pread(handle, size, 0)
-    finally:
-        os.close(handle)
+    with Path(path).open("rb", buffering=0) as disk:
+        return disk.read(size)
 
 
 def _size(path: str) -> int:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.lseek(handle, 0, os.SEEK_END)
-    finally:
-        os.close(handle)
+    with Path(path).open("rb", buffering=0) as disk:
+        return disk.seek(0, os.SEEK_END)

@@ -6,10 +6,10 @@ disk anew. Notes come from the node's own authenticated memory or from its serve
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from hwdetect.content import MIB, DiskState
 from hwdetect.inventory import Disk, Inventory
@@ -34,11 +34,8 @@ def table_id(head: bytes) -> str:
 
 def head_of(path: str) -> bytes:
     """Return a disk's beginning. Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.pread(handle, HEAD_BYTES, 0)
-    finally:
-        os.close(handle)
+    with Path(path).open("rb", buffering=0) as disk:
+        return disk.read(HEAD_BYTES)
 
 
 def is_disk_of(record: DiskRecord, disk: Disk) -> bool:

@@ -1,4 +1,4 @@
-"""The most memory that the machine had in use, for the record of an installation."""
+"""The memory of the machine as the kernel counts it, and the most that was in use, for the record."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
 EVERY_SECONDS = 0.5
+
+
+def total() -> int:
+    """Return what the kernel has to give, in bytes."""
+    return _values(MEMINFO)["MemTotal"]
 
 
 def in_use() -> int:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from host import memory
 from host.mounts import Mount, mount_table
 from host.run import Runner
 from hwdetect import udev
@@ -113,7 +114,7 @@ def detect(run: Runner | None = None) -> Inventory:
         machine=_machine(Path("/sys/class/dmi/id")),
         firmware=Firmware.EFI if Path("/sys/firmware/efi").exists() else Firmware.BIOS,
         cpus=os.cpu_count() or 1,
-        memory_bytes=_memory(Path("/proc/meminfo").read_text()),
+        memory_bytes=memory.total(),
         disks=disks,
         nics=nics,
         modules=tuple(sorted(set().union(*(modules_of(Path(path)) for path in drivers)))),
@@ -262,8 +263,3 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace").strip()
     except OSError:
         return ""  # Not every firmware tells, and the serial number is for root only.
-
-
-def _memory(meminfo: str) -> int:
-    found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0

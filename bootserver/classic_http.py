@@ -91,7 +91,6 @@ class ClassicHttp:
         if marked is None:
             raise HTTPException(404)
         folder = self._folder / LOGS / str(marked.node_id)
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / f"{time.time_ns()}.log", content, mode=0o600)
         for old in sorted(folder.glob("*.log"))[:-LOGS_KEPT]:
             old.unlink(missing_ok=True)

@@ -40,6 +40,5 @@ class RunRecord:
     def save(self, run: ClassicRun) -> None:
         """Keep it in RAM, and on the dongle as well as that can be."""
         plain = unstructure(run)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self._path, json.dumps(plain))
         self._documents.write(NAME, Document(run.generation, plain))

@@ -6,7 +6,6 @@ the finished one. Whatever is not in it is not known of the installation.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from host.run import Runner
 from host.target import read_installed
 from wire.errors import VerificationError
 from wire.messages import ImageRef
-from wire.structure import MalformedMessage, structure_json, unstructure
+from wire.structure import MalformedMessage, dump_json, structure_json
 
 PATH = Path("etc/bootmanager/installation.json")
 
@@ -56,4 +55,4 @@ def read_mark(run: Runner) -> Mark:
 
 def write_mark(root: Path, mark: Mark) -> None:
     """Write the mark into the tree mounted at `root`, durably."""
-    write_atomic(root / PATH, json.dumps(unstructure(mark), indent=1) + "\n")
+    write_atomic(root / PATH, dump_json(mark))

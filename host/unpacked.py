@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from host.files import write_atomic
-from wire.structure import MalformedMessage, structure_json, unstructure
+from wire.structure import MalformedMessage, dump_json, structure_json
 
 PATH = Path("etc/bootmanager/unpacked.json")
 
@@ -31,4 +30,4 @@ def load_unpacked(text: str | None) -> Unpacked | None:
 
 def write_unpacked(path: Path, unpacked: Unpacked) -> None:
     """Write the file, durably. Raises OSError."""
-    write_atomic(path, json.dumps(unstructure(unpacked), indent=1) + "\n")
+    write_atomic(path, dump_json(unpacked))

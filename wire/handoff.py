@@ -6,12 +6,11 @@ nothing at the server.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from wire.messages import ImageRef
-from wire.structure import MalformedMessage, structure_json, unstructure
+from wire.structure import MalformedMessage, dump_json, structure_json
 
 PATH = Path("etc/bootmanager/handoff.json")
 
@@ -34,7 +33,7 @@ class Handoff:
 
 def dump_handoff(handoff: Handoff) -> str:
     """Return the file's text."""
-    return json.dumps(unstructure(handoff), indent=1) + "\n"
+    return dump_json(handoff)
 
 
 def load_handoff(text: str) -> Handoff:

@@ -10,7 +10,7 @@ import ipaddress
 import json
 from dataclasses import dataclass
 
-from wire.structure import MalformedMessage, structure, unstructure
+from wire.structure import MalformedMessage, structure_json, unstructure
 
 METHOD = "BootMeetNeighbours"
 HOLDINGS_PATH = "/holdings"
@@ -86,10 +86,7 @@ def dump_holdings(holdings: Holdings) -> bytes:
 
 def load_holdings(raw: bytes) -> Holdings:
     """Read a neighbour's document. Raises MalformedMessage."""
-    try:
-        document = structure(json.loads(raw), _Document)
-    except (ValueError, RecursionError) as error:
-        raise MalformedMessage(f"holdings: {error}") from None
+    document = structure_json(raw, _Document)
     lists = (document.have, document.fetching, document.wants)
     if any(len(names) > MAXIMUM_NAMES for names in lists):
         raise MalformedMessage(f"holdings: more than {MAXIMUM_NAMES} names")

@@ -116,6 +116,11 @@ def structure_json(text: str | bytes, kind: type[T]) -> T:
     return structure(data, kind)
 
 
+def dump_json(message: object) -> str:
+    """Return the text of a file that holds a message; structure_json() reads it."""
+    return json.dumps(unstructure(message), indent=1) + "\n"
+
+
 def _reason(error: BaseException, kind: type | None) -> str:
     """Let a message class that refuses its own values say why."""
     return str(error) if type(error) is ValueError else str(format_exception(error, kind))

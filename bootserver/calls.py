@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from bootserver import nodes
 from bootserver.classic import ClassicCalls, is_classic
 from bootserver.enrolment import Enrolment
-from bootserver.methods import METHODS, FaultCode, Faulty
-from bootserver.sessions import Auth, NotAuthentic, Proven, Sessions, check_nonce
+from bootserver.methods import METHODS, FaultCode, Faulty, chosen
+from bootserver.sessions import Auth, NotAuthentic, Sessions, is_nonce
 from bootserver.state import State
 from bootserver.tables import Node
 from bootserver.turns import Place, Turns
@@ -75,16 +74,14 @@ class Calls:
 
     def _open(self, params: list[Any], peer: str) -> dict[str, Any]:
         match params:
-            case [{"node_id": int(node_id), "nonce": nonce}] if 0 < node_id <= _MAXIMUM_NODE_ID:
+            case [{"node_id": int(node_id), "nonce": nonce}] if (
+                0 < node_id <= _MAXIMUM_NODE_ID and not isinstance(node_id, bool)
+            ):
                 pass
             case _:
                 raise MalformedMessage("OpenSession: a struct of node_id and nonce wanted")
-        if isinstance(node_id, bool):
-            raise MalformedMessage("OpenSession: a struct of node_id and nonce wanted")
-        try:
-            check_nonce(nonce)
-        except ValueError as error:
-            raise MalformedMessage(f"OpenSession: {error}") from None
+        if not is_nonce(nonce):
+            raise MalformedMessage("OpenSession: nonce: 64 hex digits wanted")
         log.info("%s begins a session as node %d", peer, node_id)
         return self._sessions.open(node_id, self._identity(node_id).key, nonce, int(time.time()))
 
@@ -110,7 +107,7 @@ class Calls:
         places = self._turns.spoke(auth, peer, method, params[1:])
         if places is not None:
             self._report_shared_key(auth.node_id, *places)
-        return self._reply(proven, self._result(method, params[1:], auth, identity, peer))
+        return proven.reply(self._result(method, params[1:], auth, identity, peer), int(time.time()))
 
     def _report_shared_key(self, node_id: int, one: Place, two: Place) -> None:
         log.warning("the key of node %d is used from two places at once: %s and %s", node_id, one, two)
@@ -132,7 +129,7 @@ class Calls:
                 node.contacted = time.time()
                 node.address = auth.node_ip or peer
                 node.peer = peer
-                return {"value": self._call(method, params, session, node)}
+                return {"value": chosen(METHODS, method, params)(session, node, *params)}
         except Faulty as error:
             code, text = error.code, error.text
         except NotAuthentic:
@@ -144,14 +141,3 @@ class Calls:
             log.exception("%s from node %d", method, auth.node_id)
             code, text = FaultCode.INTERNAL, "internal error; see the server's log"
         return {"fault": {"code": int(code), "text": text}}
-
-    def _call(self, name: str, params: list[Any], session: Session, node: Node) -> object:
-        method = METHODS.get(name)
-        if method is None:
-            raise Faulty(FaultCode.METHOD, f"no method {name[:64]!r}")
-        if not method.least <= len(params) <= method.most:
-            raise Faulty(FaultCode.COUNT, f"{name}: {len(params)} parameters")
-        return method.run(session, node, *params)
-
-    def _reply(self, proven: Proven, result: dict[str, Any]) -> dict[str, Any]:
-        return proven.reply(result, int(time.time()))

@@ -18,7 +18,7 @@ from typing import Any
 
 from bootserver.classic_methods import METHODS, Visit
 from bootserver.classic_nodes import MAXIMUM_ID, Identities, Identity
-from bootserver.methods import FaultCode, Faulty
+from bootserver.methods import FaultCode, Faulty, chosen
 from bootserver.sessions import NotAuthentic
 from bootserver.state import State
 from bootserver.tables import ClassicNode, Node
@@ -116,7 +116,7 @@ class ClassicCalls:
                 # What the node says of its address is proven by nothing here.
                 node.address = marked.peer = peer
                 visit = Visit(session, node, marked, lambda: self._session(params[0], identity))
-                return self._call(method, params[1:], visit)
+                return chosen(METHODS, method, params[1:])(visit, *params[1:])
         except (Faulty, NotAuthentic):
             raise
         except BootError as error:
@@ -125,14 +125,6 @@ class ClassicCalls:
         except Exception:  # As for signed calls: a programming error in a method ends here.
             log.exception("%s from classic node %d", method, identity.node_id)
             raise Faulty(FaultCode.INTERNAL, "internal error; see the server's log") from None
-
-    def _call(self, name: str, params: list[Any], visit: Visit) -> object:
-        method = METHODS.get(name)
-        if method is None:
-            raise Faulty(FaultCode.METHOD, f"no method {name[:64]!r}")
-        if not method.least <= len(params) <= method.most:
-            raise Faulty(FaultCode.COUNT, f"{name}: {len(params)} parameters")
-        return method.run(visit, *params)
 
     def _proven(self, auth: dict[str, Any], params: list[Any]) -> Identity:
         if auth["AuthMethod"] == SESSION_METHOD:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -55,6 +55,16 @@ class Method:
     run: Callable[..., object]
     least: int
     most: int
+
+
+def chosen(methods: Mapping[str, Method], name: str, params: Sequence[object]) -> Callable[..., object]:
+    """Return what runs a method. Raises Faulty for one that is not there or takes not so many parameters."""
+    method = methods.get(name)
+    if method is None:
+        raise Faulty(FaultCode.METHOD, f"no method {name[:64]!r}")
+    if not method.least <= len(params) <= method.most:
+        raise Faulty(FaultCode.COUNT, f"{name}: {len(params)} parameters")
+    return method.run
 
 
 def get_node_details(session: Session, node: Node, _: object = None) -> object:

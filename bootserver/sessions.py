@@ -174,8 +174,6 @@ class Sessions:
         self._active.move_to_end(auth.session)
 
 
-def check_nonce(nonce: object) -> str:
-    """Return the node's nonce. Raises ValueError unless it is 64 lower-case hex digits."""
-    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
-        raise ValueError("nonce: 64 hex digits wanted")
-    return nonce
+def is_nonce(value: object) -> bool:
+    """Say whether that may be a node's nonce: 64 lower-case hex digits."""
+    return isinstance(value, str) and _NONCE.fullmatch(value) is not None

@@ -23,11 +23,14 @@ class NoSuchImage(ConfigurationError):
 
 def current_image(session: Session, name: str) -> ImageRef:
     """Return the newest publication of an image. Raises NoSuchImage."""
-    newest = select(Image).where(Image.name == name).order_by(Image.id.desc()).limit(1)
-    image = session.scalar(newest)
+    image = _newest(session, name)
     if image is None:
         raise NoSuchImage(name)
     return ImageRef(image.name, image.manifest)
+
+
+def _newest(session: Session, name: str) -> Image | None:
+    return session.scalar(select(Image).where(Image.name == name).order_by(Image.id.desc()).limit(1))
 
 
 def publications(session: Session) -> list[Image]:
@@ -44,8 +47,7 @@ def updates_to(session: Session, manifest: str) -> list[ImageUpdate]:
 
 def publish(session: Session, name: str, manifest: str) -> bool:
     """Let `name` stand for a manifest. Returns whether that is new; the nodes using it are told then."""
-    newest = select(Image).where(Image.name == name).order_by(Image.id.desc()).limit(1)
-    known = session.scalar(newest)
+    known = _newest(session, name)
     if known is not None and known.manifest == manifest:
         return False
     session.add(Image(name=name, manifest=manifest, published=time.time()))

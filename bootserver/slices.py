@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bootserver import nodes
 from bootserver.catalogue import NoSuchImage, current_image
 from bootserver.generations import changed
-from bootserver.tables import Delegate, Node, NodeFile, Service, Slice
+from bootserver.tables import Base, Delegate, Node, NodeFile, Service, Slice
 from bootserver.tables import Sliver as SliverRow
 from wire import xmlrpc
 from wire.conf_files import ConfFile
@@ -95,12 +95,7 @@ def place(session: Session, chosen: Slice, node: Node) -> bool:
 
 def withdraw(session: Session, chosen: Slice, node: Node) -> bool:
     """Take a slice off a node; returns whether it was there."""
-    found = session.get(SliverRow, (chosen.id, node.id))
-    if found is None:
-        return False
-    session.delete(found)
-    _changed(session, node)
-    return True
+    return _taken(session, session.get(SliverRow, (chosen.id, node.id)), node)
 
 
 def remove(session: Session, chosen: Slice) -> None:
@@ -126,12 +121,7 @@ def set_service(session: Session, node: Node, service: NodeService) -> None:
 
 def remove_service(session: Session, node: Node, name: str) -> bool:
     """Take a service off a node; returns whether it was there."""
-    found = session.get(Service, (node.id, name))
-    if found is None:
-        return False
-    session.delete(found)
-    _changed(session, node)
-    return True
+    return _taken(session, session.get(Service, (node.id, name)), node)
 
 
 def set_file(session: Session, node: Node | None, file: ConfFile) -> None:
@@ -144,12 +134,7 @@ def set_file(session: Session, node: Node | None, file: ConfFile) -> None:
 
 def remove_file(session: Session, node: Node | None, dest: str) -> bool:
     """Take a file from a node, or what all nodes have (None) from all; returns whether it was there."""
-    found = _file(session, node, dest)
-    if found is None:
-        return False
-    session.delete(found)
-    _changed(session, *_whom(session, node))
-    return True
+    return _taken(session, _file(session, node, dest), *_whom(session, node))
 
 
 def files_of(session: Session, node: Node | None) -> list[tuple[ConfFile, bool]]:
@@ -171,12 +156,7 @@ def set_delegate(session: Session, node: Node, name: str, keys: Sequence[str]) -
 
 def remove_delegate(session: Session, node: Node, name: str) -> bool:
     """Take a delegate off a node; returns whether it was there."""
-    found = session.get(Delegate, (node.id, name))
-    if found is None:
-        return False
-    session.delete(found)
-    _changed(session, node)
-    return True
+    return _taken(session, session.get(Delegate, (node.id, name)), node)
 
 
 def ticket(session: Session, key: NodeKey, chosen: Slice, node: Node, seconds: int) -> str:
@@ -253,6 +233,15 @@ def _sliver(row: Slice) -> Sliver:
         attributes=tuple(Attribute(name, value) for name, value in sorted(row.attributes.items())),
         initscript=row.initscript,
     )
+
+
+def _taken(session: Session, row: Base | None, *nodes: Node) -> bool:
+    """Take a row away from those whom it is for; returns whether it was there."""
+    if row is None:
+        return False
+    session.delete(row)
+    _changed(session, *nodes)
+    return True
 
 
 def _changed(session: Session, *nodes: Node) -> None:

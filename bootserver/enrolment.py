@@ -167,9 +167,9 @@ def _make_room(session: Session, peer: str, now: float) -> None:
     silent = delete(Waiting).where(Waiting.node_id.is_(None), Waiting.seen < now - FORGET_SECONDS)
     session.execute(silent)
     waiting = select(func.count()).select_from(Waiting).where(Waiting.node_id.is_(None))
-    if session.scalar(waiting) >= MOST_WAITING:  # type: ignore[operator]
+    if session.scalars(waiting).one() >= MOST_WAITING:
         raise Faulty(FaultCode.PERMISSION, "too many nodes wait already")
-    if session.scalar(waiting.where(Waiting.peer == peer)) >= MOST_WAITING_PER_PEER:  # type: ignore[operator]
+    if session.scalars(waiting.where(Waiting.peer == peer)).one() >= MOST_WAITING_PER_PEER:
         raise Faulty(FaultCode.PERMISSION, "too many nodes wait at this address already")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -141,7 +142,7 @@ class _OperatorRoutes:
         with self._database.read() as session:
             return views.events_after(session, self._find(session, name), after, API_EVENTS)
 
-    def _find(self, session: Any, name: str) -> Node:
+    def _find(self, session: Session, name: str) -> Node:
         try:
             return nodes.find(session, name)
         except nodes.NoSuchNode:

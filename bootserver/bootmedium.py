@@ -8,14 +8,12 @@ from pathlib import Path
 from bootserver.media import CannotWriteMedium
 from host.files import sync_folder
 from host.run import Runner
-from wire.trust import ROOT_FILE
+from wire.trust import BOOT_MEDIUM_ROOT
 
 # As build/images.py names the medium.
 LABEL = b"BMBOOT"
 # The medium lays all of live/*.squashfs over one another, later names on top (docs/recipes.md).
 LAYER = "/live/30-deployment.squashfs"
-# Where steps/read_configuration.py looks for it.
-PLACE = Path("usr/share/bootmanager") / ROOT_FILE
 _SECONDS = 600.0
 
 
@@ -54,7 +52,7 @@ def _is_boot_medium(iso: Path) -> bool:
 
 def _tree(tree: Path, root: bytes) -> Path:
     """Make the layer's tree. Its folders' modes count on the medium, whatever the umask here is."""
-    file = tree / PLACE
+    file = tree / BOOT_MEDIUM_ROOT
     file.parent.mkdir(parents=True)
     file.write_bytes(root)
     for path in (tree, *tree.rglob("*")):

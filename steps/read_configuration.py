@@ -9,10 +9,7 @@ from steps.base import Context, Effect, Observation, Step, holds
 from wire import nodeconf
 from wire.errors import ConfigurationError
 from wire.nodeconf import NetworkSettings, NodeConfiguration
-from wire.trust import MAXIMUM_ROOT_BYTES, ROOT_FILE, TrustedRoot
-
-# Where a boot medium that was made for one deployment has it.
-BOOT_MEDIUM_ROOT = Path("/usr/share/bootmanager") / ROOT_FILE
+from wire.trust import BOOT_MEDIUM_ROOT, MAXIMUM_ROOT_BYTES, ROOT_FILE, TrustedRoot
 
 
 class NoKeyMedium(ConfigurationError):
@@ -65,7 +62,9 @@ def _agreed(candidates: tuple[Candidate, ...]) -> Candidate:
     return candidates[0]
 
 
-def trusted_root_of(candidates: tuple[Candidate, ...], boot_medium: Path = BOOT_MEDIUM_ROOT) -> TrustedRoot:
+def trusted_root_of(
+    candidates: tuple[Candidate, ...], boot_medium: Path = "/" / BOOT_MEDIUM_ROOT
+) -> TrustedRoot:
     """Return the root metadata of the boot medium, else those beside the node's configuration, else none.
 
     Raises ConflictingConfigurations where two key media differ in them.

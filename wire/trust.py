@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 # On the key medium, beside the node's configuration, in lower or upper case.
 ROOT_FILE = "root.json"
+# On a boot medium that was made for one deployment, below its root; it counts before the key medium's.
+BOOT_MEDIUM_ROOT = Path("usr/share/bootmanager") / ROOT_FILE
 # Where the server has the other metadata.
 METADATA_PATH = "/tuf/metadata/"
 # In the signed timestamp: how long, in seconds, a node may install from its cache without the server.

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from images.entries import Kind
+from images.index import XATTR_NAME_MAX, XATTR_SIZE_MAX
 from images.sources import acl
 
 ACL_ACCESS = "system.posix_acl_access"
@@ -26,9 +27,6 @@ _ONLY_ON = {
     ACL_ACCESS: tuple(kind for kind in Kind if kind is not Kind.LINK),
     ACL_DEFAULT: (Kind.FOLDER,),
 }
-# XATTR_NAME_MAX and XATTR_SIZE_MAX of linux/limits.h.
-_MAXIMUM_NAME_BYTES = 255
-_MAXIMUM_VALUE_BYTES = 65536
 # linux/capability.h: the first word has a revision in its high byte, whether it is effective in its lowest
 # bit; setxattr takes revisions 2 and 3, each of one length.
 _CAPABILITY_BYTES = {2: 20, 3: 24}
@@ -46,11 +44,11 @@ def chosen(found: Mapping[str, bytes], kind: Kind) -> tuple[tuple[str, bytes], .
     """
     kept = {name: value for name, value in found.items() if is_kept(name)}
     for name, value in kept.items():
-        if len(name.encode("utf-8", "surrogateescape")) > _MAXIMUM_NAME_BYTES or "\0" in name:
+        if len(name.encode("utf-8", "surrogateescape")) > XATTR_NAME_MAX or "\0" in name:
             raise ValueError(f"the attribute {name[:40]!r}... has no name that Linux takes")
         if name == "user." or (name == _CAPABILITY and not _is_capability(value)):
             raise ValueError(f"the attribute {name!r} of {len(value)} bytes, which Linux does not take")
-        if len(value) > _MAXIMUM_VALUE_BYTES:
+        if len(value) > XATTR_SIZE_MAX:
             raise ValueError(f"the attribute {name!r} has {len(value)} bytes")
         if name in (ACL_ACCESS, ACL_DEFAULT):
             acl.check(value)

@@ -6,6 +6,7 @@ import time
 
 from host.console import Console
 from host.events import Event
+from wire.errors import BootError
 
 QUIET_SECONDS = 5.0
 QUIET_FRACTION = 0.1
@@ -69,17 +70,16 @@ class ConsoleView:
         return f"{step}: {percent}{detail}"
 
 
-def error_screen(*, state: str, cause: BaseException | None, where: tuple[str, ...]) -> str:
+def error_screen(*, state: str, cause: BootError | None, where: tuple[str, ...]) -> str:
     """Return the screen of debug mode: what failed, why, what to do, how to get in."""
     rule = "-" * 72
     why = "asked for; nothing failed" if cause is None else f"failed on the way to: {state}"
     lines = ["", rule, f"DEBUG MODE   ({why})", rule]
     if cause is not None:
-        title = getattr(cause, "title", type(cause).__name__)
         lines += [
-            f"What failed : {title}",
-            f"On what/why : {getattr(cause, 'detail', cause)}",
-            f"Code        : {getattr(cause, 'code', 'internal')}",
-            f"What to do  : {getattr(cause, 'advice', '')}",
+            f"What failed : {cause.title}",
+            f"On what/why : {cause.detail}",
+            f"Code        : {cause.code}",
+            f"What to do  : {cause.advice}",
         ]
     return "\n".join([*lines, *where, rule])

@@ -6,9 +6,11 @@ raw reads, not from udev's database, which can be out of date.
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +97,18 @@ def _known_to_kernel(place: Path) -> dict[str, Any]:
 
 def _ends(path: str, size_bytes: int, tail: int) -> tuple[bytes, bytes]:
     with Path(path).open("rb", buffering=0) as disk:
-        head = disk.read(MIB)
-        disk.seek(max(0, size_bytes - tail))
-        return head, disk.read(tail)
+        return _whole(disk, 0, min(MIB, size_bytes)), _whole(
+            disk, max(0, size_bytes - tail), min(tail, size_bytes)
+        )
+
+
+def _whole(disk: FileIO, offset: int, count: int) -> bytes:
+    disk.seek(offset)
+    data = disk.read(count)
+    if len(data) < count:
+        # What follows a bad sector is not known, and must not pass for empty.
+        raise OSError(errno.EIO, f"{len(data)} of {count} bytes at {offset}")
+    return data
 
 
 def _has_nothing(head: bytes, tail: bytes, sector: int) -> bool:

@@ -47,6 +47,12 @@ def test_zeros_are_blank(disk):
     assert found.texts == ()
 
 
+@pytest.mark.parametrize("readable", [MIB // 2, SIZE - 4096])
+def test_what_can_be_read_in_part_only_is_not_blank(disk, readable):
+    os.truncate(disk, readable)
+    assert look(disk).state is DiskState.UNREADABLE
+
+
 @pytest.mark.parametrize("label", ["gpt", "dos"])
 def test_a_table_without_partitions_is_blank(disk, label):
     table(disk, f"label: {label}")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,18 @@ ROWS = [
 NAMED = sorted(set(re.findall(r"`(test_\w+(?:::\w+)?)`", PAGE)))
 
 
+@cache
+def functions_of(file):
+    """Names of all functions in a test file; the page names many of some."""
+    tree = ast.parse(TESTS[file].read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_every_named_test_exists(name):
     file, _, function = name.partition("::")
     assert file in TESTS
-    tree = ast.parse(TESTS[file].read_text())
-    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    assert not function or function in defined
+    assert not function or function in functions_of(file)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:60])

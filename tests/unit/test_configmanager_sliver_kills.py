@@ -1,6 +1,6 @@
 """A manager that ends at any point of a sliver's making, changing or removal: the next one finishes it.
 
-The same with real kills and a running sliver is in tests/guest.
+Here at some points, in tests/host at each. The same with real kills and a running sliver is in tests/guest.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ class Points(FakeRunner):
 
 
 @pytest.fixture
+def every() -> int:
+    """Of so many points one is tried."""
+    return 7
+
+
+@pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     monkeypatch.setattr(os, "chown", lambda *_: None)
     monkeypatch.setattr(sliver_start, "APART_SECONDS", 0.0)
@@ -97,10 +103,10 @@ def passes(desired: NodeSlivers) -> Work:
     return work
 
 
-def cut_short(fake: FakeNode, points: Points, before: Work, work: Work) -> Iterator[int]:
-    """For each point of `work`: have it done after `before`, up to that point, and yield."""
+def cut_short(fake: FakeNode, points: Points, every: int, before: Work, work: Work) -> Iterator[int]:
+    """For points of `work`: have it done after `before`, up to that point, and yield."""
     node = Node(points, fake.node.events, fake.node.unpack, fake.root)
-    for number in range(500):
+    for number in range(0, 500, every):
         points.left = 10**6
         before(Slivers(fake.node))
         points.left = number
@@ -125,28 +131,30 @@ def has_nothing(fake: FakeNode) -> bool:
 
 
 @pytest.mark.parametrize("then", [DESIRED, NOTHING], ids=["wanted", "unwanted"])
-def test_making(fake: FakeNode, points: Points, then: NodeSlivers) -> None:
-    for _ in cut_short(fake, points, passes(NOTHING), passes(DESIRED)):
+def test_making(fake: FakeNode, points: Points, every: int, then: NodeSlivers) -> None:
+    for _ in cut_short(fake, points, every, passes(NOTHING), passes(DESIRED)):
         passes(then)(Slivers(fake.node))
         assert is_settled(fake, then)
         assert (fake.runner.active[UNIT] == "active") if then == DESIRED else has_nothing(fake)
 
 
-def test_changing(fake: FakeNode, points: Points) -> None:
+def test_changing(fake: FakeNode, points: Points, every: int) -> None:
     script = fake.root / "var/lib/slivers/demo-one/given/initscript"
-    for _ in cut_short(fake, points, passes(DESIRED), passes(CHANGED)):
+    for _ in cut_short(fake, points, every, passes(DESIRED), passes(CHANGED)):
         passes(CHANGED)(Slivers(fake.node))
         assert is_settled(fake, CHANGED)
         assert "echo other" in script.read_text()
 
 
-def test_removing(fake: FakeNode, points: Points) -> None:
-    for _ in cut_short(fake, points, passes(DESIRED), passes(NOTHING)):
+def test_removing(fake: FakeNode, points: Points, every: int) -> None:
+    for _ in cut_short(fake, points, every, passes(DESIRED), passes(NOTHING)):
         passes(NOTHING)(Slivers(fake.node))
         assert has_nothing(fake)
 
 
-def test_making_anew_never_lays_what_was_written_over_another_image(fake: FakeNode, points: Points) -> None:
+def test_making_anew_never_lays_what_was_written_over_another_image(
+    fake: FakeNode, points: Points, every: int
+) -> None:
     data = fake.root / "var/lib/slivers/demo-one/upper/data"
     settings = data.parents[1] / "settings"
 
@@ -155,7 +163,7 @@ def test_making_anew_never_lays_what_was_written_over_another_image(fake: FakeNo
         passes(DESIRED)(backend)
         data.write_text("old")
 
-    for _ in cut_short(fake, points, old, lambda backend: backend.recreate(NEWER, "demo_one")):
+    for _ in cut_short(fake, points, every, old, lambda backend: backend.recreate(NEWER, "demo_one")):
         assert not data.exists() or OLD in settings.read_text()
         passes(NEWER)(Slivers(fake.node))
         assert is_settled(fake, NEWER)

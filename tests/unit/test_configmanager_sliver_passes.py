@@ -31,6 +31,12 @@ BOTH = replace(DESIRED, slivers=(SLIVER, SECOND))
 
 
 @pytest.fixture
+def every() -> int:
+    """Of so many points at which a pass is cut short one is tried; in tests/host it is each."""
+    return 7
+
+
+@pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     monkeypatch.setattr(os, "chown", lambda *_: None)
     monkeypatch.setattr(sliver_start, "APART_SECONDS", 0.0)
@@ -115,10 +121,12 @@ def test_what_a_new_sliver_has_counts_from_its_first_byte(
     assert quota.project_of(tmp_path / "var/lib/slivers/demo-one") == 1
 
 
-def cut_short(kernel: FakeKernel, root: Path, monkeypatch: pytest.MonkeyPatch, before, then) -> Iterator[int]:  # type: ignore[no-untyped-def]
-    """For each point of a pass to `then`: have it made after one to `before`, up to that point, and yield."""
+def cut_short(
+    kernel: FakeKernel, root: Path, monkeypatch: pytest.MonkeyPatch, every, before, then
+) -> Iterator[int]:  # type: ignore[no-untyped-def]
+    """For points of a pass to `then`: have it made after one to `before`, up to that point, and yield."""
     points = points_of(kernel, monkeypatch)
-    for number in range(500):
+    for number in range(0, 500, every):
         points.left = 10**6
         assert make_so(node_with(kernel, root), before) == []
         points.left = number
@@ -135,10 +143,10 @@ def cut_short(kernel: FakeKernel, root: Path, monkeypatch: pytest.MonkeyPatch, b
 
 @pytest.mark.parametrize("left", [(), (SECOND,)], ids=["the last one", "one of two"])
 def test_a_number_is_free_only_when_nothing_goes_by_it(
-    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: tuple[Sliver, ...]
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, left: tuple[Sliver, ...]
 ) -> None:
     before, then = replace(DESIRED, slivers=(SLIVER, *left)), replace(DESIRED, slivers=left)
-    for _ in cut_short(kernel, tmp_path, monkeypatch, before, then):
+    for _ in cut_short(kernel, tmp_path, monkeypatch, every, before, then):
         held = set(Slots(tmp_path).all().values())
         assert Slot(1) in held or bound(kernel, Slot(1)) == set()
         assert make_so(node_with(kernel, tmp_path), then) == []
@@ -148,9 +156,9 @@ def test_a_number_is_free_only_when_nothing_goes_by_it(
 
 
 def test_one_that_was_never_whole_leaves_nothing(
-    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
-    for _ in cut_short(kernel, tmp_path, monkeypatch, NOTHING, DESIRED):
+    for _ in cut_short(kernel, tmp_path, monkeypatch, every, NOTHING, DESIRED):
         assert make_so(node_with(kernel, tmp_path), NOTHING) == []
         assert is_empty(kernel)
         assert Slots(tmp_path).all() == {}

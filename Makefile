@@ -19,7 +19,10 @@ IN_TURN = -n $(VM_JOBS) --dist loadfile
 PYTEST := $(PYTHON) -m pytest
 # pytest rewrites the asserts of every test and of all of hypothesis; without a cache, each process does so at each
 # start. Kept in .build even where the environment wants no bytecode: that is about the sources' folders.
-UNIT := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(CURDIR)/.build/pycache' $(PYTEST) -q -n auto
+# Their files lie in memory where there is room, and only those of failed tests stay: a disk costs processor time too.
+IN_MEMORY = $$(df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print "/dev/shm" }')
+UNIT = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(CURDIR)/.build/pycache' \
+	PYTEST_DEBUG_TEMPROOT="$(IN_MEMORY)" $(PYTEST) -q -n auto -o tmp_path_retention_policy=failed
 # Host tests need root; the environment keeps what they look at.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 

@@ -37,7 +37,7 @@ class NameTaken(ConfigurationError):
 
     code = "slice-name-taken"
     title = "The slice's or delegate's name is not free on the node"
-    hint = "Give it another name: this is an account of the node's own system, or a number."
+    hint = "Give it another name: this is an account or group of the node's own, or a number."
 
 
 class Accounts:
@@ -58,7 +58,8 @@ class Accounts:
 
     def check(self, name: str, user: int | None) -> None:
         """Raise NameTaken if there is somebody else of that name. Who is new may have no number yet."""
-        if self._user(name) not in (None, user) or name.isdigit():
+        # userdel(8) takes a group of the account's name for the account's own, and away from all others.
+        if self._user(name) not in (None, user) or name.isdigit() or name == self._kind.group:
             raise NameTaken(name)
 
     def ensure(self, name: str, user: int, keys: str) -> None:

@@ -68,6 +68,11 @@ def test_nobody_else_of_that_name_becomes_a_delegate(fake):
     assert not keys(fake, "one").exists()
 
 
+def test_the_group_of_all_delegates_is_no_delegate(fake):
+    with pytest.raises(NameTaken):
+        converge(fake, replace(DESIRED, accounts=(Account("delegates", ("x y",), "delegate"),)))
+
+
 def test_numbers_are_no_slices_and_end(fake, monkeypatch):
     assert Slot(MOST).account < FIRST
     assert Slot(1).first_user > FIRST + module.MOST

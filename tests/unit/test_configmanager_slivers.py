@@ -227,7 +227,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(fake: FakeNode) -> None:
     assert (folder(fake) / "precious").exists()
 
 
-@pytest.mark.parametrize("name", ["daemon", "42"])
+@pytest.mark.parametrize("name", ["daemon", "42", "slivers"])
 def test_a_name_that_no_account_can_have_is_refused_before_anything_is_made(
     fake: FakeNode, name: str
 ) -> None:

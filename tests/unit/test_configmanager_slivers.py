@@ -154,7 +154,7 @@ def test_a_stopped_sliver_is_started(fake: FakeNode) -> None:
     converge(fake, DESIRED)
     fake.runner.active[UNIT] = "inactive"
     assert converge(fake, DESIRED) == [Verb.START]
-    # systemd forgets how often it was started before: it would refuse the sixth in twenty minutes.
+    # systemd forgets how often it was started before: it would refuse the sixth in forty minutes.
     assert fake.runner.verbs()[-2:] == [f"reset-failed {UNIT}", f"start {UNIT}"]
 
 

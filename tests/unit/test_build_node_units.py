@@ -1,0 +1,26 @@
+"""What the units and settings of a node come to, by arithmetic alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+NODE = Path(__file__).parents[2] / "build/project/node/usr/lib"
+SECONDS = {"s": 1, "min": 60, "": 1}
+
+
+def settings(file: str) -> dict[str, str]:
+    text = (NODE / file).read_text()
+    return dict(re.findall(r"^([\w.]+) ?= ?(.*)$", text, re.MULTILINE))
+
+
+def seconds(value: str) -> int:
+    return int(value.rstrip("smin")) * SECONDS[value.lstrip("0123456789")]
+
+
+def test_a_sliver_that_never_comes_up_and_never_ends_reaches_the_watchdogs_limit():
+    unit = settings("systemd/system/sliver@.service")
+    start, stop, pause = (seconds(unit[name]) for name in ("TimeoutStartSec", "TimeoutStopSec", "RestartSec"))
+    # It is told to end, and killed; then what comes after it has as long.
+    cycle = start + 2 * stop + pause
+    assert seconds(unit["StartLimitIntervalSec"]) > int(unit["StartLimitBurst"]) * cycle

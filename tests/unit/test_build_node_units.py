@@ -24,3 +24,8 @@ def test_a_sliver_that_never_comes_up_and_never_ends_reaches_the_watchdogs_limit
     # It is told to end, and killed; then what comes after it has as long.
     cycle = start + 2 * stop + pause
     assert seconds(unit["StartLimitIntervalSec"]) > int(unit["StartLimitBurst"]) * cycle
+
+
+def test_one_slices_sessions_leave_room_for_others():
+    socket = settings("systemd/system/sliver-shell.socket")
+    assert int(socket["MaxConnections"]) >= 8 * int(socket["MaxConnectionsPerSource"])

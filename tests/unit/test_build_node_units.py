@@ -29,3 +29,8 @@ def test_a_sliver_that_never_comes_up_and_never_ends_reaches_the_watchdogs_limit
 def test_one_slices_sessions_leave_room_for_others():
     socket = settings("systemd/system/sliver-shell.socket")
     assert int(socket["MaxConnections"]) >= 8 * int(socket["MaxConnectionsPerSource"])
+
+
+def test_no_sliver_takes_what_all_slivers_are_counted_for_together():
+    limits = settings("sysctl.d/50-slivers.conf")
+    assert {int(limits[f"fs.inotify.max_user_{what}"]) for what in ("instances", "watches")} == {2**31 - 1}

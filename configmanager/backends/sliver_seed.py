@@ -8,6 +8,7 @@ group(5), machine-id(5).
 from __future__ import annotations
 
 import os
+import re
 import stat
 import uuid
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from wire.slivers import Sliver
 _FIRST_USER = 1000
 _LAST_USER = 60000
 _MOST_BYTES = 4 * 1024 * 1024
+_NUMBER = re.compile("[0-9]{1,10}")
 
 
 class UnsuitableImage(ConfigurationError):
@@ -54,7 +56,9 @@ def seeds_of(sliver: Sliver, image: Path) -> tuple[Seed, ...]:
         # Without users there are none to add to, and one of that name may be what the image is about.
         return tuple(found)
     taken = {_number([line], "") for line in (*passwd, *(group or ()))}
-    number = next(each for each in range(_FIRST_USER, _LAST_USER) if each not in taken)
+    number = next((each for each in range(_FIRST_USER, _LAST_USER) if each not in taken), 0)
+    if not number:
+        raise UnsuitableImage(f"/etc/passwd of {image.name} has no number left for a user")
     shell = "/bin/bash" if (image / "bin/bash").exists() else "/bin/sh"
     home = f"home/{sliver.name}"
     passwd.append(f"{sliver.name}:x:{number}:{number}::/{home}:{shell}")
@@ -124,6 +128,6 @@ def _number(lines: Sequence[str], name: str) -> int | None:
     """Return the number in the first line of that name, or of any name for ""."""
     for line in lines:
         fields = line.split(":")
-        if len(fields) > 2 and name in ("", fields[0]) and fields[2].isdecimal():
+        if len(fields) > 2 and name in ("", fields[0]) and _NUMBER.fullmatch(fields[2]):
             return int(fields[2])
     return None

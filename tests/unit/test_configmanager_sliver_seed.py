@@ -58,6 +58,16 @@ def test_an_image_without_users_gets_none(image: Path) -> None:
     assert "etc/shadow" not in texts(image)
 
 
+def test_an_image_that_has_all_numbers_is_refused_and_one_without_end_is_none(image: Path) -> None:
+    with (image / "etc/passwd").open("a") as passwd:
+        passwd.write(f"endless:x:{'9' * 5000}:1::/:/bin/sh\n")
+    assert "demo_one:x:1002:" in (texts(image)["etc/passwd"] or "")
+    with (image / "etc/passwd").open("a") as passwd:
+        passwd.writelines(f"a:x:{number}:\n" for number in range(1000, 60000))
+    with pytest.raises(UnsuitableImage, match="no number left"):
+        texts(image)
+
+
 def test_what_is_laid_over_the_image_is_owned_as_there(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owners: dict[str, tuple[int, int]] = {}
     upper = image.parent / "upper"

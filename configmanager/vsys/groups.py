@@ -68,11 +68,11 @@ class Groups:
         """Make a group for a new instance, within the limits of its slice. Raises OSError."""
         # Without a prefix a name could be one of the kernel's files, or of the unit's other group.
         parent = self._base / f"slice-{machine}"
-        if not parent.exists():
-            parent.mkdir()
-            for name in _delegate(self._base):
-                file, value = LIMITS[name]
-                (parent / file).write_text(value)
+        parent.mkdir(exist_ok=True)
+        # Also where it is there: it may have been made when they could not be set.
+        for name in _delegate(self._base):
+            file, value = LIMITS[name]
+            (parent / file).write_text(value)
         folder = parent / f"service-{service}.{next(self._number)}"
         folder.mkdir(exist_ok=True)
         return Group(folder)

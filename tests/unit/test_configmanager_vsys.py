@@ -19,6 +19,7 @@ from configmanager.vsys import acl, catalog
 from configmanager.vsys.acl import Mode
 from configmanager.vsys.bucket import Bucket
 from configmanager.vsys.catalog import Catalog
+from configmanager.vsys.groups import LIMITS, Groups
 from configmanager.vsys.watches import CHANGES, OPENED, Watches
 from tests.unit.configmanager_fakes import FakeNode
 from wire.slivers import NodeSlivers, Sliver
@@ -223,6 +224,19 @@ def test_a_bucket_gives_so_much_at_once_and_so_much_a_second(clock):
     clock.now += 1000
     bucket.spend(10)
     assert bucket.delay() == 0
+
+
+def test_a_group_that_was_made_without_limits_has_them_at_the_next_start(tmp_path):
+    # The kernel says so when it has no memory, or the unit's own processes are in the way.
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "cgroup.subtree_control").mkdir()
+    groups = Groups(tmp_path)
+    with pytest.raises(OSError, match="directory"):
+        groups.make("demo", "greet")
+    (tmp_path / "cgroup.subtree_control").rmdir()
+    groups.make("demo", "greet")
+    for file, value in LIMITS.values():
+        assert (tmp_path / "slice-demo" / file).read_text() == value
 
 
 # --- what the kernel tells ---

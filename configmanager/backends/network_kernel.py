@@ -16,6 +16,8 @@ from host.run import Runner
 
 _COUNTER = re.compile(r"^\s*counter (\S+) \{", re.MULTILINE)
 _ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
+# Of a set that rules fill, by what comes by.
+_COUNTED = re.compile(r"(flags dynamic)\s*elements = \{[^}]*\}")
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Kernel:
 
 def look(run: Runner) -> Kernel:
     """Ask nft and tc. Raises CommandFailed."""
-    tables = _in_order("".join(_listed(run, "table", family, TABLE) for family in FAMILIES))
+    tables = "".join(_listed(run, "table", family, TABLE) for family in FAMILIES)
     qdiscs = [line.split() for line in run(["tc", "qdisc", "show"]).stdout.splitlines()]
     roots = [words[4] for words in qdiscs if words[1:3] == ["htb", HANDLE]]
-    return Kernel(tables, {interface: _classes(run, interface) for interface in roots})
+    classes = {interface: _classes(run, interface) for interface in roots}
+    return Kernel(_in_order(_COUNTED.sub(r"\1", tables)), classes)
 
 
 def knows(run: Runner, slot: Slot) -> bool:

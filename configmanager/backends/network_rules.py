@@ -26,7 +26,13 @@ FAMILIES = ("inet", "arp")
 # Counters of what was dropped.
 SPOOFED, OTHER_VERSION = "dropped_spoofed", "dropped_not_ipv4"
 ISOLATED, TO_NODE = "dropped_isolated", "dropped_to_node"
-_DROPPED = (SPOOFED, OTHER_VERSION, ISOLATED, TO_NODE)
+TOO_MANY = "dropped_too_many"
+_DROPPED = (SPOOFED, OTHER_VERSION, ISOLATED, TO_NODE, TOO_MANY)
+# Of one sliver's connections: at a time, in a second, and at once. The kernel has one table for the node and
+# all slivers, of 65,536 with up to 4 GiB of memory. Counting goes through a sliver's own, and gets rid of
+# those that came to nothing more slowly than they can come; hence bounds for both.
+MOST_CONNECTIONS = 8192
+_A_SECOND, _AT_ONCE = 500, 2000
 _ANY = 'iifname "sliver*"'
 
 _SETS = {
@@ -39,6 +45,8 @@ _SETS = {
     "map received": "type ifname : counter;",
     "map ports": "type inet_proto . inet_service : ipv4_addr . inet_service;",
 }
+# Filled by the rules themselves, so they are left as they are.
+COUNTED = ("beginning", "open")
 
 _CHAINS = f"""table inet {TABLE} {{
     chain from_outside_and_slivers {{
@@ -78,8 +86,14 @@ _CHAINS = f"""table inet {TABLE} {{
         {_ANY} jump leave
         oifname "sliver*" jump enter
     }}
+    chain begin {{
+        add @beginning {{ iifname limit rate over {_A_SECOND}/second burst {_AT_ONCE} packets }} \
+            counter name "{TOO_MANY}" drop
+        add @open {{ iifname ct count over {MOST_CONNECTIONS} }} counter name "{TOO_MANY}" drop
+        ct mark set iifname map @marks
+    }}
     chain leave {{
-        ct mark 0 ct mark set iifname map @marks
+        ct mark 0 jump begin
         meta priority set iifname map @classes
         ip daddr @exempt meta priority set iifname map @exempt_classes
     }}
@@ -135,6 +149,7 @@ def ruleset(members: Sequence[Member], exempt: Iterable[IPv4Network], counters: 
             kind, name = kind_and_name.split()
             lines.append(f"add {kind} {family} {TABLE} {name} {{ {contents} }}")
             lines.append(f"flush {kind} {family} {TABLE} {name}")
+    lines += [f"add set inet {TABLE} {name} {{ type ifname; flags dynamic; }}" for name in COUNTED]
     lines += [f"delete counter inet {TABLE} {counter}" for counter in gone]
     lines += _elements(members, exempt)
     return "\n".join(lines) + "\n" + _CHAINS

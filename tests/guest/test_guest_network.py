@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from configmanager.backends import network_rules
 from configmanager.backends.base import Node
 from configmanager.slots import Slot
 from tests.guest.limited import command, converge, sliver, wanted
@@ -93,6 +95,29 @@ def test_a_raw_socket_sends_only_with_the_slivers_own_address(site: Site, source
         site.a.python(SPOOF, source, OUTSIDE)
         assert listener.stdout.readline() == f"{heard}\n"
         assert counter("dropped_spoofed") - before == (0 if heard == NODE else 5)
+
+
+MANY = """
+import socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(1, int(sys.argv[2]) + 1):
+    sender.sendto(b"x", (sys.argv[1], port))
+"""
+
+
+def test_one_slivers_connections_leave_room_for_others(site: Site) -> None:
+    site.settle()
+    tracked = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+    before, dropped = int(tracked.read_text()), counter("dropped_too_many")
+    site.a.python(MANY, OUTSIDE, 20_000)
+    assert counter("dropped_too_many") > dropped
+    assert int(tracked.read_text()) - before <= network_rules.MOST_CONNECTIONS
+    with site.outside.running(SERVE, 80, "outside") as outside:
+        assert outside.stdout.readline() == "up\n"
+        assert ask(site.b, OUTSIDE, 80) == f"outside {NODE}"
+    # What was counted is no change that somebody made.
+    desired = wanted(sliver("net_a", 1), sliver("net_b", 2))
+    assert site.network.plan(desired, site.network.observe()) == ()
 
 
 SIX = """

@@ -55,6 +55,15 @@ def test_counters_stay_but_for_those_of_slivers_that_are_gone() -> None:
     assert "destroy" not in text
 
 
+def test_what_the_rules_count_is_not_begun_anew_with_them() -> None:
+    text = network_rules.ruleset([WEB], [], [])
+    for name in network_rules.COUNTED:
+        assert lines_with(text, f" {name} ") == [
+            f"add set inet slivers {name} {{ type ifname; flags dynamic; }}"
+        ]
+        assert lines_with(text, f"add @{name} {{ iifname ")
+
+
 def test_without_slivers_no_empty_element_is_added() -> None:
     assert "add element" not in network_rules.ruleset([], [], [])
 
@@ -161,6 +170,12 @@ LISTED = """table inet slivers {
 \t\telements = { %s }
 \t}
 
+\tset open {
+\t\ttype ifname
+\t\tsize 65535
+\t\tflags dynamic%s
+\t}
+
 \tchain source {
 \t\tiifname . ip saddr != @addresses counter name "dropped_spoofed" drop
 \t}
@@ -178,16 +193,18 @@ FLOW = "class fq_codel 1005:%d parent 1005:\n"
 
 
 class Listing(Runner):
-    """What nft and tc list."""
+    """What nft and tc list; when something was counted, also for whom."""
 
     def __init__(self, elements: str, counted: int, classes: str) -> None:
         self.elements, self.counted, self.classes = elements, counted, classes
 
     def __call__(self, argv: Sequence[Any], **_: Any) -> Completed:
         words = list(argv)
+        by_rules = '\n\t\telements = { "sliver5" ct count over 8192 }' if self.counted > 1 else ""
+        listed = LISTED % (self.elements, by_rules)
         said = {
-            ("inet", "slivers"): LISTED % self.elements,
-            ("slivers", "addresses"): LISTED % self.elements,
+            ("inet", "slivers"): listed,
+            ("slivers", "addresses"): listed,
             ("qdisc", "show"): QDISCS % self.counted,
             ("dev", "up0"): self.classes,
         }.get(tuple(words[-2:]), "")

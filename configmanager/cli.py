@@ -26,11 +26,12 @@ from configmanager.clock import Clock
 from configmanager.converge import Pass
 from configmanager.decisions import Decisions
 from configmanager.manager import Manager
+from configmanager.node_images import Images
 from configmanager.passes import Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import Records, unexpired
 from configmanager.status import Status
-from configmanager.takeover import Images, NotTakenOver, read_handoff, ticket_key
+from configmanager.takeover import NotTakenOver, read_handoff, ticket_key
 from configmanager.told import EVENTS, journal, read_events
 from configmanager.upstream import Upstream
 from configmanager.watch import Watch

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from configmanager.takeover import Images, Link, connect
+from configmanager.node_images import Images
+from configmanager.takeover import Link, connect
 from configmanager.watch import Waiting, Watch
 from host.events import Events
 from host.http import HttpClient, http_of

@@ -18,10 +18,11 @@ from configmanager import upstream
 from configmanager.backends.services import Services
 from configmanager.clock import Clock
 from configmanager.manager import Manager
+from configmanager.node_images import Images
 from configmanager.passes import Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import Records
-from configmanager.takeover import Images, Link
+from configmanager.takeover import Link
 from configmanager.watch import Watch
 from host.classic_client import client_for
 from host.events import Events

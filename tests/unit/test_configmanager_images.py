@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from configmanager import takeover
-from configmanager.takeover import Images, Link
+from configmanager import node_images
+from configmanager.node_images import Images
+from configmanager.takeover import Link
 from host.events import Events
 from host.server import ServerClient
 from images.cache import Cache
@@ -40,9 +41,9 @@ class Node(Site):
         self.ref = self.publish()
         self.images = Images(None, self.events)
         monkeypatch.setattr(self.images, "_cache", self.cache)
-        monkeypatch.setattr(takeover, "http_of", lambda _: self.path)
-        monkeypatch.setattr(takeover, "source_of", lambda *_: self)
-        monkeypatch.setattr(takeover, "install", self.install)
+        monkeypatch.setattr(node_images, "http_of", lambda _: self.path)
+        monkeypatch.setattr(node_images, "source_of", lambda *_: self)
+        monkeypatch.setattr(node_images, "install", self.install)
         monkeypatch.setattr(Neighbours, "start", lambda _: True)
 
     def get(self, digest, limit, halt):
@@ -161,7 +162,7 @@ def test_what_reinstalls_the_node_stays_on_the_dongle_and_its_bounds_count(node,
         cache_budget_mib=7, mirrors=("http://mirror",), bandwidth_kib=5,
     )  # fmt: skip
     given = []
-    monkeypatch.setattr(takeover, "source_of", lambda _, details: given.append(details))
+    monkeypatch.setattr(node_images, "source_of", lambda _, details: given.append(details))
     cache = Cache(node.dongle, node.events)
     manifest = manifest_of("base")
     assert cache.put(manifest.digest, manifest.to_bytes())

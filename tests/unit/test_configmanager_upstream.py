@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from configmanager import upstream as module
-from configmanager.takeover import Images, Link
+from configmanager.node_images import Images
+from configmanager.takeover import Link
 from configmanager.upstream import Upstream, plain_of
 from configmanager.watch import Waiting, Watch
 from host.events import Events

@@ -21,13 +21,11 @@ _SETTLE = (
     "ssh-keygen -A && echo guest > /etc/hostname && "
     "echo quota_v2 >> /etc/initramfs-tools/modules && update-initramfs -c -k all"
 )
-# The sliver image goes along: tests make slivers of it.
-SLIVER = "srv/sliver.tar.zst"
 
 
-def obtain_guest(base: Path, sliver: Path) -> Path:
+def obtain_guest(base: Path) -> Path:
     """The guest's disk (qcow2, one ext4 filesystem), kernel and initial ramdisk."""
-    key = store.content_key([RECIPES / "guest.py"], base.name, sliver.name)
+    key = store.content_key([RECIPES / "guest.py"], base.name)
 
     def make(work: Path, out: Path) -> None:
         tree = work / "tree"
@@ -40,7 +38,6 @@ def obtain_guest(base: Path, sliver: Path) -> Path:
         run(["cp", "-a", "--no-preserve=ownership", f"{layer}/.", str(tree)], root=True)
         (work / "guest.network").write_text(_NETWORK, "utf-8")
         run(["cp", str(work / "guest.network"), str(tree / "etc/systemd/network/")], root=True)
-        run(["cp", str(sliver / "sliver.tar.zst"), str(tree / SLIVER)], root=True)
         _in_tree(tree, _SETTLE)
         for pattern, file in (("vmlinuz-*", "guest-vmlinuz"), ("initrd.img-*", "guest-initrd")):
             (found,) = (tree / "boot").glob(pattern)

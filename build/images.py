@@ -112,7 +112,7 @@ def main() -> int:
             folders = {name: distribution.obtain() for name, distribution in distributions.items()}
             project = obtain_project(folders["medium"])
             iso = obtain_iso(folders["medium"], project)
-            guest = obtain_guest(folders["base"], folders["sliver"])
+            guest = obtain_guest(folders["base"])
             store.write_index([*folders.values(), project, iso, guest])
     except (aptsources.SourcesError, store.CommandError, RuntimeError) as error:
         print(f"images: {error}", file=sys.stderr)

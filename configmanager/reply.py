@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from wire.conf_files import ConfFile
-from wire.slivers import PORTS_TAG, NodeService, NodeSlivers, PortForward, Sliver, check_name
+from wire.slivers import LAST_MOMENT, PORTS_TAG, NodeService, NodeSlivers, PortForward, Sliver, check_name
 from wire.structure import MalformedMessage, structure, unstructure
 
 _REASON_CHARACTERS = 300
@@ -140,7 +140,8 @@ def _as_it_was(known: Known, item: Mapping[str, Any], taken: Set[tuple[str, int]
     if known.taken & taken:
         kept = tuple(each for each in sliver.attributes if each.tagname != PORTS_TAG)
         sliver = replace(sliver, attributes=kept)
-    if type(expires := item.get("expires")) is int and expires != sliver.expires:
+    expires = item.get("expires")
+    if type(expires) is int and 0 <= expires <= LAST_MOMENT and expires != sliver.expires:
         sliver = replace(sliver, expires=expires)
     return known if sliver is known.sliver else Known.of(sliver)
 

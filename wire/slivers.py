@@ -27,6 +27,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 # Ports of the node itself: ssh and its address by DHCP.
 NODE_PORTS = (("tcp", 22), ("udp", 68))
 MAXIMUM_SCRIPT = 256 * 1024
+# The end of the year 9999. Beyond it clocks and calendars fail, and a time in milliseconds lies there.
+LAST_MOMENT = 253_402_300_799
 # The node's other work waits as long.
 MAXIMUM_HEALTH_SECONDS = 600
 PORTS_TAG = "ports"
@@ -109,9 +111,11 @@ class Sliver:
             check_image_name(self.image)
         if len(self.script) > MAXIMUM_SCRIPT or "\0" in self.script:
             raise ValueError(f"{self.name}: initscript is over {MAXIMUM_SCRIPT} characters or holds a NUL")
-        _ = self.ports
+        if len({(port.protocol, port.outside) for port in self.ports}) < len(self.ports):
+            raise ValueError(f"{self.name}: ports has one port of the node twice")
         try:
             _ = self.rspec
+            check_moment(self.expires)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
 
@@ -216,6 +220,7 @@ class NodeSlivers:
     disk_image: DiskOrder = NO_DISK_ORDER
 
     def __post_init__(self) -> None:
+        check_moment(self.timestamp)
         # a_b and a-b would be one machine.
         _unique("sliver", (sliver.machine for sliver in self.slivers))
         _unique("service", (service.name for service in self.services))
@@ -262,6 +267,13 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name of 1 to 32 of a-z 0-9 _ -")
     return name
+
+
+def check_moment(when: int) -> int:
+    """Return a time in Unix seconds. Raises ValueError when it is none that clocks can show."""
+    if not 0 <= when <= LAST_MOMENT:
+        raise ValueError("a time is not in Unix seconds from 0 to the year 9999")
+    return when
 
 
 def machine_name(name: str) -> str:

@@ -6,12 +6,12 @@ The server may be away at any time and for any length: the node goes on with the
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from configmanager.backends.base import Backend
+from configmanager.bell import Bell
 from configmanager.clock import Clock
 from configmanager.converge import Pass, converge
 from configmanager.passes import Failure, Outcome
@@ -74,7 +74,7 @@ class Manager:
         self._events = events
         self._clock = clock
         self._decided = decided
-        self._wake = threading.Event()
+        self._wake = Bell()
         self._stopping = False
         self._complaints: dict[str, str] = {}
         self._reported: RunLevel | None = None
@@ -85,7 +85,7 @@ class Manager:
         started = _uptime()
         outages = failed_passes = 0
         while not self._stopping:
-            self._wake.clear()
+            self._wake.forget()
             began = _uptime()
             away = self._refresh()
             outages = outages + 1 if away else 0
@@ -108,11 +108,11 @@ class Manager:
     def stop(self) -> None:
         """End run() after what it is doing."""
         self._stopping = True
-        self._wake.set()
+        self._wake.ring()
 
     def poll_now(self) -> None:
         """Let run() ask the server at once."""
-        self._wake.set()
+        self._wake.ring()
 
     def refresh(self) -> None:
         """Ask the server and keep its answer. Raises any BootError, DiskTrouble among them."""
@@ -179,7 +179,7 @@ class Manager:
         while not self._stopping and (left := until - _uptime()) > 0:
             self._wake.wait(left)
             if not self._stopping:
-                self._wake.clear()
+                self._wake.forget()
 
     def _until_expiry(self) -> float:
         now = self.now()

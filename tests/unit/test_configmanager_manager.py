@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -333,6 +335,31 @@ def test_a_stop_ends_the_wait_at_once(
     before = time.monotonic()
     run(things, Server(REPLY), tmp_path)
     assert time.monotonic() - before < 5
+
+
+def test_a_signal_between_any_two_steps_ends_the_wait_and_locks_nothing(
+    things: Things, tmp_path: Path
+) -> None:
+    clock = Clock(0.0, tmp_path / "clock")
+    manager = Manager((things,), Records(tmp_path / "records"), Server(), things.node.events, clock)
+    passed: list[int] = []
+
+    def signalled(*_: object) -> object:
+        manager.poll_now()
+        return signalled
+
+    def wait() -> None:
+        sys.settrace(signalled)  # type: ignore[arg-type]
+        for number in range(3):
+            manager._wake.forget()
+            manager._wake.wait(60.0)
+            passed.append(number)
+
+    threading.Thread(target=wait, daemon=True).start()
+    deadline = time.monotonic() + 30
+    while len(passed) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert passed == [0, 1, 2]
 
 
 def test_what_was_decided_here_is_laid_over_the_servers_word(things: Things, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from configmanager.reboots import Reboots
 from configmanager.records import Records, unexpired
 from configmanager.status import Status
 from configmanager.takeover import NotTakenOver, read_handoff, ticket_key
-from configmanager.told import EVENTS, journal, read_events
+from configmanager.told import EVENTS, MOST_BYTES, journal, read_events
 from configmanager.upstream import Upstream
 from configmanager.watch import Watch
 from host import unpacked
@@ -67,7 +67,7 @@ def run() -> None:
     # Who asks for a pass before there can be one gets the first.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sink = ServerSink()
-    events = Events(PROGRAM, (LineFile(EVENTS), sink, _show_event))
+    events = Events(PROGRAM, (LineFile(EVENTS, MOST_BYTES), sink, _show_event))
     try:
         with alone(DAEMON):
             node = _assembled(events, sink, Watch(lambda: manager.poll_now()))
@@ -243,8 +243,8 @@ def _follow(form: str) -> Callable[[], None]:
 
     def more() -> None:
         nonlocal seen
-        for event in read_events(EVENTS)[seen:]:
-            seen += 1
+        known = read_events(EVENTS)
+        for event in known[seen:]:
             if form == "text":
                 click.echo(show.event_line(event))
 
@@ -254,6 +254,8 @@ def _follow(form: str) -> Callable[[], None]:
 @dataclass(frozen=True)
 class _Assembled:
     """The daemon's parts, of which some are the API's too."""
+        # Fewer than before, where the older ones were dropped meanwhile.
+        seen = len(known)
 
     manager: Manager
     backends: tuple[Backend, ...]

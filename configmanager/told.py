@@ -1,4 +1,4 @@
-"""What was told: the events of this boot, and what units said."""
+"""What was told: the newest events of this boot, and what units said."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from host.run import Runner
 
 EVENTS = Path("/run/configmanager/events.jsonl")
+# It is in memory, a boot may last for years, and slices bring events about. Some 20,000 of them.
+MOST_BYTES = 4 * 1024 * 1024
 
 
 def read_events(file: Path = EVENTS) -> list[dict[str, Any]]:

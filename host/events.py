@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from host.files import write_atomic
+
 log = logging.getLogger(__name__)
 
 _ENVELOPE = {"seq", "time", "uptime", "program", "run", "boot"}
@@ -101,17 +103,26 @@ def _boot() -> str:
 
 
 class LineFile:
-    """A sink that appends JSON lines to a file or a serial device."""
+    """A sink that appends JSON lines to a file or a serial device.
 
-    def __init__(self, path: Path) -> None:
+    Of a file that has grown over `most_bytes` the older half is dropped; 0 is no bound.
+    """
+
+    def __init__(self, path: Path, most_bytes: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Opened unbuffered: a line is out before the next step starts, whatever happens then.
         self._file = path.open("ab", buffering=0)
         self._path = path
+        self._most_bytes = most_bytes
 
     def __call__(self, event: Event) -> None:
         """Write one line."""
         self._file.write(event.to_line().encode())
+        if self._most_bytes and self._file.tell() > self._most_bytes:
+            newer = self._path.read_bytes()[-self._most_bytes // 2 :]
+            write_atomic(self._path, newer.partition(b"\n")[2])
+            self._file.close()
+            self._file = self._path.open("ab", buffering=0)
 
     def __repr__(self) -> str:
         return f"LineFile({self._path})"

@@ -106,6 +106,17 @@ def test_events_reach_every_sink_in_order(tmp_path):
     assert lines == [event.to_plain() for event in told]
 
 
+def test_of_a_bounded_file_the_newer_events_stay(tmp_path):
+    events = Events("bootmanager", (LineFile(tmp_path / "events", 2000),))
+    for number in range(100):
+        events.tell("peak", memory_bytes=number)
+        text = (tmp_path / "events").read_text()
+        assert len(text) <= 2000
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["memory_bytes"] for line in lines] == list(range(number + 1 - len(lines), number + 1))
+    assert len(lines) > 5
+
+
 def test_a_sink_that_fails_is_dropped_and_the_others_go_on():
     told = []
 

@@ -23,7 +23,7 @@ from configmanager.api.waking import Waker
 from configmanager.backends.base import Backend, Node
 from configmanager.backends.slivers import Slivers
 from configmanager.clock import Clock
-from configmanager.converge import Pass
+from configmanager.converge import Pass, planned_by
 from configmanager.decisions import Decisions
 from configmanager.manager import Manager
 from configmanager.node_images import Images
@@ -114,22 +114,29 @@ def apply(form: str) -> None:
 @main.command()
 @format_option
 def plan(form: str) -> None:
-    """Say what the next pass would do by the configuration that is known, and change nothing."""
-    desired = _desired()
-    planned = {backend.name: backend.plan(desired, backend.observe()) for backend in _backends()}
+    """Say what the next pass would do by the configuration that is known, and change nothing.
+
+    Exit status 1 if a backend cannot say it.
+    """
+    desired, looked = _desired(), Pass()
+    planned = {backend.name: planned_by(backend, desired, looked) for backend in _backends()}
+    if looked.failed:
+        click.echo(show.failures(unstructure(looked.failed)), err=True)
     if form == "json":
         rows = {
             name: [{"verb": str(item.verb), "name": item.name, "reason": item.reason} for item in actions]
             for name, actions in planned.items()
         }
         click.echo(json.dumps(rows, indent=1))
-        return
+        raise SystemExit(1 if looked.failed else 0)
     lines = [
         (name, str(item.verb), item.name, item.reason)
         for name, actions in planned.items()
         for item in actions
     ]
-    click.echo(show.table(lines, ("BACKEND", "DOES", "NAME", "BECAUSE IT")) if lines else "nothing to do")
+    if lines or not looked.failed:
+        click.echo(show.table(lines, ("BACKEND", "DOES", "NAME", "BECAUSE IT")) if lines else "nothing to do")
+    raise SystemExit(1 if looked.failed else 0)
 
 
 @main.command()
@@ -247,6 +254,8 @@ def _follow(form: str) -> Callable[[], None]:
         for event in known[seen:]:
             if form == "text":
                 click.echo(show.event_line(event))
+        # Fewer than before, where the older ones were dropped meanwhile.
+        seen = len(known)
 
     return more
 
@@ -254,8 +263,6 @@ def _follow(form: str) -> Callable[[], None]:
 @dataclass(frozen=True)
 class _Assembled:
     """The daemon's parts, of which some are the API's too."""
-        # Fewer than before, where the older ones were dropped meanwhile.
-        seen = len(known)
 
     manager: Manager
     backends: tuple[Backend, ...]

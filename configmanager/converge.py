@@ -5,6 +5,7 @@ Removals are in the reverse order of the backends: what was made for another's t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,8 +16,10 @@ from configmanager.passes import Failure
 from configmanager.reboots import Wish
 from configmanager.records import DiskTrouble
 from host.events import Events
-from wire.errors import BootError
+from wire.errors import BootError, InternalError
 from wire.slivers import NodeSlivers
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,7 +41,7 @@ def converge(
 ) -> Pass:
     """Make it so, as far as possible, until it is `stopping`; failures are returned, none is raised."""
     made = Pass()
-    planned = [(backend, _planned(backend, desired, made)) for backend in backends]
+    planned = [(backend, planned_by(backend, desired, made)) for backend in backends]
     backwards = [(backend, action) for backend, actions in reversed(planned) for action in actions]
     forwards = [(backend, action) for backend, actions in planned for action in actions]
     for backend, action in (
@@ -48,18 +51,19 @@ def converge(
         if stopping():
             break
         events.tell("action", backend=backend.name, verb=str(action.verb), name=action.name)
-        outcome = _attempt(backend, action.name, partial(backend.apply, desired, action), made)
+        outcome = attempt(backend, action.name, partial(backend.apply, desired, action), made)
         made.done += 1
         if outcome is not None:
             made.wishes.append(Wish(backend.name, f"{action.verb} {action.name}", outcome.reason))
     return made
 
 
-def _planned(backend: Backend, desired: NodeSlivers, made: Pass) -> tuple[Action, ...]:
-    return _attempt(backend, "", lambda: backend.plan(desired, backend.observe()), made) or ()
+def planned_by(backend: Backend, desired: NodeSlivers, made: Pass) -> tuple[Action, ...]:
+    """Return what a backend would do, nothing after a failure, which is noted."""
+    return attempt(backend, "", lambda: tuple(backend.plan(desired, backend.observe())), made) or ()
 
 
-def _attempt(backend: Backend, name: str, work: Callable[[], T], made: Pass) -> T | None:
+def attempt(backend: Backend, name: str, work: Callable[[], T], made: Pass) -> T | None:
     """Return what comes of it, None after a failure, which is noted."""
     try:
         return work()
@@ -67,4 +71,8 @@ def _attempt(backend: Backend, name: str, work: Callable[[], T], made: Pass) -> 
         made.failed.append(Failure.of(backend.name, name, error))
     except OSError as error:
         made.failed.append(Failure.of(backend.name, name, DiskTrouble(str(error))))
+    except Exception as error:
+        # A backend may be anybody's: a fault in it keeps neither the others nor the manager from their work.
+        log.exception("%s %s", backend.name, name)
+        made.failed.append(Failure.of(backend.name, name, InternalError(f"{type(error).__name__}: {error}")))
     return None

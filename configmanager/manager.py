@@ -91,7 +91,9 @@ class Manager:
             outages = outages + 1 if away else 0
             desired = self.desired()
             made = Pass()
-            if desired is not None and (not away or began - started > PATIENCE_SECONDS):
+            if desired is None:
+                self._keep(Outcome(began, _uptime(), False, 0, away), keep)
+            elif not away or began - started > PATIENCE_SECONDS:
                 made = self.converge(desired)
                 if self._stopping:
                     return  # The pass was cut short, so nothing follows from it.

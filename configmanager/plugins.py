@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import EntryPoint, entry_points
 
 from configmanager.backends.base import Backend, Node
 from wire.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 GROUP = "configmanager.backends"
 
@@ -72,8 +75,10 @@ def check_claims(backends: Iterable[Backend]) -> None:
 def _make(point: EntryPoint, node: Node) -> Backend:
     try:
         kind = point.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise BrokenBackend(f"{point.name} ({point.value}): {error}") from None
+    except Exception as error:
+        # What a module that is anybody's does when it is read.
+        log.exception("%s", point)
+        raise BrokenBackend(f"{point.name} ({point.value}): {type(error).__name__}: {error}") from None
     if not isinstance(kind, type) or not issubclass(kind, Backend):
         raise BrokenBackend(f"{point.name} ({point.value}): is no subclass of Backend")
     return kind(node)

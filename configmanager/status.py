@@ -10,10 +10,10 @@ from typing import Any
 
 from configmanager import passes, show
 from configmanager.backends.base import Backend, Item
+from configmanager.converge import Pass, attempt
 from configmanager.passes import Failure, Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import Records
-from wire.errors import BootError
 from wire.slivers import NodeSlivers
 from wire.structure import unstructure
 
@@ -34,14 +34,13 @@ class Status:
     ) -> Status:
         """Look at everything; a backend that cannot observe is one more failure."""
         things: dict[str, tuple[Item, ...]] = {}
-        last = passes.last(file)
-        failed = list(last.failed if last else ())
+        last, looked = passes.last(file), Pass()
         for backend in backends:
-            try:
-                things[backend.name] = backend.observe()
-            except BootError as error:
-                failed.append(Failure.of(backend.name, "", error))
-        return cls(records.load(), last, reboots.note().stopped, things, tuple(failed))
+            found = attempt(backend, "", backend.observe, looked)
+            if found is not None:
+                things[backend.name] = found
+        failed = (*(last.failed if last else ()), *looked.failed)
+        return cls(records.load(), last, reboots.note().stopped, things, failed)
 
     def to_plain(self) -> dict[str, Any]:
         """Return it for programs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from wire.errors import BootError
@@ -16,7 +18,7 @@ format_option = click.option(
 
 
 class Commands(click.Group):
-    """Shows an expected failure as title, detail and hint, never as a traceback."""
+    """Shows an expected failure as title, detail and hint, and missing rights, never as a traceback."""
 
     def invoke(self, context: click.Context) -> object:
         """Run a command; exit status 1 for an expected failure."""
@@ -24,4 +26,9 @@ class Commands(click.Group):
             return super().invoke(context)
         except BootError as error:
             click.echo(f"{error}\n{error.advice}", err=True)
+            context.exit(1)
+        except PermissionError as error:
+            if os.geteuid() == 0:
+                raise
+            click.echo(f"{error}\nThis is for root.", err=True)
             context.exit(1)

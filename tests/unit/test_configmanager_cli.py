@@ -21,6 +21,7 @@ from configmanager.passes import Failure, Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import Records
 from configmanager.status import Status
+from host import commands
 from host.run import CommandMissing
 from tests.unit.configmanager_fakes import FakeNode
 from wire.slivers import NodeService, NodeSlivers
@@ -68,6 +69,31 @@ def test_plan(node: FakeNode) -> None:
     }
     make(node)
     assert said("plan") == "nothing to do\n"
+
+
+def test_a_backend_that_cannot_look_hides_no_other(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise CommandMissing("nft")
+
+    broken = Services(node.node)
+    monkeypatch.setattr(broken, "observe", missing)
+    monkeypatch.setattr(broken, "name", "broken")
+    monkeypatch.setattr(cli, "_backends", lambda: (broken, Services(node.node)))
+    for command in ("plan", "status"):
+        assert "[command-missing]" in said(command, status=int(command == "plan"))
+    assert "services  create  clock" in said("plan", status=1)
+    done = CliRunner().invoke(cli.main, ["plan", "--format", "json"])
+    assert (done.exit_code, json.loads(done.stdout)["services"][0]["name"]) == (1, "clock")
+    assert list(json.loads(said("status", "--format", "json"))["backends"]) == ["services"]
+
+
+def test_missing_rights_are_no_traceback(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: str) -> None:
+        raise PermissionError(13, "Permission denied", "/run/configmanager/lock")
+
+    monkeypatch.setattr(cli, "alone", closed)
+    monkeypatch.setattr(commands.os, "geteuid", lambda: 1000)
+    assert said("apply", status=1).endswith("This is for root.\n")
 
 
 def test_status_before_anything_happened(node: FakeNode) -> None:

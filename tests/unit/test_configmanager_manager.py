@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -115,7 +115,9 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "time", lambda: 2000.0)
 
 
-def run(things: Things, server: Server, folder: Path, boot: str = "1") -> list[Outcome]:
+def run(
+    things: Things, server: Server, folder: Path, boot: str = "1", others: tuple[Things, ...] = ()
+) -> list[Outcome]:
     """Let the manager have as many passes as the server has replies, the last one without actions.
 
     A reboot ends it too.
@@ -124,7 +126,7 @@ def run(things: Things, server: Server, folder: Path, boot: str = "1") -> list[O
     (folder / "boot_id").write_text(boot)
     records = Records(folder / "records")
     clock = Clock(records.newest_time, folder / "clock")
-    manager = Manager((things,), records, server, things.node.events, clock)
+    manager = Manager((things, *others), records, server, things.node.events, clock)
     server.stop = manager.stop
     manager.run(Reboots(folder / "reboots", folder / "boot_id"), manager.stop, kept.append)
     return kept
@@ -201,6 +203,36 @@ def test_an_expired_sliver_is_removed_also_without_the_server(things: Things, tm
     off = ServerUnreachable("off")
     run(things, Server(off, off), tmp_path)
     assert things.done == ["remove demo_one"]
+
+
+def faulty(*_: object) -> Iterator[Action]:
+    raise KeyError("what nobody thought of")
+    yield
+
+
+@pytest.mark.parametrize("at", ["observe", "plan", "apply"])
+def test_a_fault_in_a_backend_keeps_no_other_from_its_work(
+    things: Things, told: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    others = Things(things.node)
+    # A plan may be a generator, which fails when it is read.
+    monkeypatch.setattr(things, at, faulty if at == "plan" else lambda *_: next(faulty()))
+    server = Server(REPLY, REPLY, REPLY)
+    run(things, server, tmp_path, others=(others,))
+    assert others.done == ["create demo_one"]
+    assert server.levels == [RunLevel.FAILBOOT]
+    errors = [event.data for event in told if event.event == "error"]
+    assert [(error["code"], error["detail"]) for error in errors] == [
+        ("internal", "KeyError: 'what nobody thought of'")
+    ]
+
+
+def test_a_node_that_was_never_told_anything_says_so(things: Things, tmp_path: Path) -> None:
+    off = ServerUnreachable("off")
+    outcomes = run(things, Server(off, off), tmp_path)
+    assert [(each.answered, [one.code for one in each.failed]) for each in outcomes] == [
+        (False, ["server-unreachable"])
+    ] * 2
 
 
 def test_a_full_disk_is_an_error_like_others(
@@ -306,10 +338,19 @@ def test_rival_backends_are_refused_before_anything_is_touched(things: Things) -
         plugins.check_claims((things, Things(things.node)))
 
 
-def test_backends_are_loaded_from_entry_points(things: Things) -> None:
+def test_backends_are_loaded_from_entry_points(
+    things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = EntryPoint("slivers", "configmanager.backends.slivers:Slivers", plugins.GROUP)
     assert [backend.name for backend in plugins.load(things.node, [good, good])] == ["slivers"]
-    for value in ("no.such.module:Backend", "configmanager.records:Records", "configmanager.records:Nothing"):
+    (tmp_path / "backend_that_fails.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for value in (
+        "backend_that_fails:Backend",
+        "no.such.module:Backend",
+        "configmanager.records:Records",
+        "configmanager.records:Nothing",
+    ):
         with pytest.raises(plugins.BrokenBackend):
             plugins.load(things.node, [EntryPoint("bad", value, plugins.GROUP)])
     with pytest.raises(plugins.BrokenBackend, match="no distribution"):

@@ -41,7 +41,7 @@ def forward(path: Path = SOCKET) -> int:
         body = sys.stdin.buffer.read(MAXIMUM_BYTES + 1)
         sys.stdout.buffer.write(send(body, path))
     except (OSError, http.client.HTTPException) as error:
-        return _failed(str(error))
+        return _failed(f"the node's API does not answer: {error}")
     return 0
 
 
@@ -54,8 +54,8 @@ def call(words: list[str], path: Path = SOCKET) -> int:
     except Fault as fault:
         return _failed(f"{fault.faultString} [{fault.faultCode}]")
     except (OSError, http.client.HTTPException) as error:
-        return _failed(str(error))
-    except (MalformedMessage, ValueError) as error:
+        return _failed(f"the node's API does not answer: {error}")
+    except (MalformedMessage, ValueError, RecursionError) as error:
         return _failed(str(error), 2)
     print(answer.rstrip("\n") if isinstance(answer, str) else json.dumps(answer, indent=1))
     return 0

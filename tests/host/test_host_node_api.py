@@ -129,7 +129,10 @@ def test_a_call_in_words_and_a_body_go_through(opened, folder, tmp_path, capfd, 
     assert shell.call(["Start", "gone"], path) == 1
     assert "[102]" in capfd.readouterr().err
     assert [shell.call(words, path) for words in ([], ["SetLoans", "mine", "[oh"])] == [2, 2]
+    capfd.readouterr()
     assert shell.call(["Help"], tmp_path / "nowhere") == 1
+    assert "the node's API does not answer" in capfd.readouterr().err
+    assert shell.call(["SetLoans", "mine", "[" * 100_000], path) == 2
     assert "GetXIDs()" in load_reply(send(dump_call("Help", []), path))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(dump_call("Help", []))))
     monkeypatch.setattr("sys.stdout", out := io.TextIOWrapper(io.BytesIO()))

@@ -97,7 +97,8 @@ class Manager:
                 made = self.converge(desired)
                 if self._stopping:
                     return  # The pass was cut short, so nothing follows from it.
-                reason = self._rebooting(desired, made, reboots)
+                # By the server's word: what slices decide here must not let a loop go on.
+                reason = self._rebooting(self.said() or desired, made, reboots)
                 failed = (*made.failed, *self.refused())
                 self._keep(Outcome(began, _uptime(), not away, made.done, (*failed, *away), reason), keep)
                 if reason:

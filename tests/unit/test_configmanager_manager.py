@@ -25,7 +25,7 @@ from host.events import Event, Events
 from host.http import ServerUnreachable
 from host.run import CommandMissing, Runner
 from wire.messages import RunLevel
-from wire.slivers import NodeSlivers, Sliver
+from wire.slivers import Attribute, NodeSlivers, Sliver
 from wire.structure import unstructure
 
 REPLY = NodeSlivers(1000, 1, "node1", (Sliver("demo_one", 1, 5000),))
@@ -116,7 +116,12 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(
-    things: Things, server: Server, folder: Path, boot: str = "1", others: tuple[Things, ...] = ()
+    things: Things,
+    server: Server,
+    folder: Path,
+    boot: str = "1",
+    others: tuple[Things, ...] = (),
+    decided: Callable[[NodeSlivers], NodeSlivers] = lambda said: said,
 ) -> list[Outcome]:
     """Let the manager have as many passes as the server has replies, the last one without actions.
 
@@ -126,7 +131,7 @@ def run(
     (folder / "boot_id").write_text(boot)
     records = Records(folder / "records")
     clock = Clock(records.newest_time, folder / "clock")
-    manager = Manager((things, *others), records, server, things.node.events, clock)
+    manager = Manager((things, *others), records, server, things.node.events, clock, decided)
     server.stop = manager.stop
     manager.run(Reboots(folder / "reboots", folder / "boot_id"), manager.stop, kept.append)
     return kept
@@ -277,6 +282,21 @@ def test_a_reboot_loop_ends_in_a_failure_with_its_cause(
     changed = replace(REPLY, slivers=(replace(REPLY.slivers[0], slice_id=9),))
     (outcome,) = run(things, Server(changed, changed), tmp_path, boot="4")
     assert outcome.reboot
+
+
+def test_what_is_decided_here_lets_no_reboot_loop_go_on(things: Things, tmp_path: Path) -> None:
+    things.reboots["demo_one"] = 100
+    for boot in ("1", "2", "3", "4"):
+        lent = (Attribute("cpu_share", f"3{boot}"),)
+        slivers = (replace(REPLY.slivers[0], attributes=lent),)
+        outcomes = run(
+            things,
+            Server(REPLY, REPLY),
+            tmp_path,
+            boot,
+            decided=lambda said, to=slivers: replace(said, slivers=to),
+        )
+        assert bool(outcomes[0].reboot) is (boot != "4")
 
 
 def test_a_slivers_time_ends_without_a_poll(

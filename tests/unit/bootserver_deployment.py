@@ -18,6 +18,7 @@ from bootserver.operator_app import operator_app
 from bootserver.state import initialise, open_state
 from host.server import ServerClient
 from tests.unit.quick_database import quick_engine
+from tests.unit.quick_requests import portal
 from wire import xmlrpc
 from wire.messages import TargetState
 
@@ -67,6 +68,7 @@ class Deployment:
         self.state = open_state(folder)
         self.web = TestClient(node_app(self.state))
         self.operator = TestClient(operator_app(self.state, "127.0.0.1"), base_url="http://127.0.0.1")
+        self.web.portal = self.operator.portal = portal()
 
     def add(self, name="node1", state=TargetState.INST):
         with self.state.database.write() as session:

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from hypothesis import settings
 
+from tests.unit import quick_requests
+
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("loaded", deadline=None)
 settings.load_profile("loaded")
@@ -19,6 +21,10 @@ gc.disable()
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
+
+
+def pytest_sessionfinish():
+    quick_requests.close()
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from images.progress import Progress, silent
 from images.source import HttpSource
 from images.sources.folder import FolderSource
 from images.store import BlobStore
-from images.unpack import install
+from images.unpack import load_manifest, unpack
 from tests.host import loopback
 
 # struct posix_acl_xattr_header and _entry of linux/posix_acl_xattr.h: version 2; then tag, permissions, id.
@@ -107,7 +107,9 @@ def put_in(
 ) -> Transfer:
     """Install an image as a node does."""
     signed = SignedImage(manifest.name, manifest.digest, len(manifest.to_bytes()))
-    return install(signed, target, source_at(server), cache, on_progress)
+    source = source_at(server)
+    known, moved = load_manifest(signed, source, cache)
+    return moved + unpack(known, target, source, cache, on_progress)
 
 
 def source_at(server: BlobServer) -> HttpSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -99,13 +100,7 @@ class Images:
                 moved = install(
                     image, target, source, cache, relatives=relatives, tree=tree, near=near, keep=keep
                 )
-        self._events.tell(
-            "transfer",
-            image=ref.name,
-            network_bytes=moved.network_bytes,
-            cache_bytes=moved.cache_bytes,
-            neighbour_bytes=moved.neighbour_bytes,
-        )
+        self._events.tell("transfer", image=ref.name, **asdict(moved))
 
     def bring(self, ref: ImageRef) -> int:
         """Bring the signed image of a whole disk into the dongle, as far as there is room.
@@ -132,14 +127,7 @@ class Images:
             if supply.refused:
                 detail = "the dongle is too small for all of it; the rest is fetched while it is written"
                 self._events.tell("prefetch.failed", image=ref.name, code=TargetFull.code, detail=detail)
-        moved = supply.transfer
-        self._events.tell(
-            "transfer",
-            image=ref.name,
-            network_bytes=moved.network_bytes,
-            cache_bytes=moved.cache_bytes,
-            neighbour_bytes=moved.neighbour_bytes,
-        )
+        self._events.tell("transfer", image=ref.name, **asdict(supply.transfer))
         return manifest.disk_bytes
 
     def compare(self, image: SignedImage, tree: Path) -> Iterator[Deviation]:

@@ -121,7 +121,8 @@ class Network(Backend):
             self._release(interface)
         for link in links:
             tree = network_classes.divide(link, rate, shares)
-            lines = network_classes.batch(tree, shares, kernel.handles(link.interface))
+            queued = kernel.queued.get(link.interface, frozenset())
+            lines = network_classes.batch(tree, shares, kernel.handles(link.interface), queued)
             self.node.run(["tc", "-batch", "-"], input=lines.encode())
             refused += [
                 f"{name} does not get its net_min or net2_min of the {link.rate} bit/s of {link.interface}"

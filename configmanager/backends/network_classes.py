@@ -79,8 +79,13 @@ def divide(link: Link, rate: int, shares: Iterable[Share]) -> Tree:
     return Tree(link, cap, guaranteed, frozenset(refused))
 
 
-def batch(tree: Tree, shares: Sequence[Share], there: Collection[str] | None) -> str:
-    """Return input for `tc -batch`; `there` are the classes of our tree, None where it is not there."""
+def batch(
+    tree: Tree, shares: Sequence[Share], there: Collection[str] | None, queued: Collection[str] = ()
+) -> str:
+    """Return input for `tc -batch`; `there` are the classes of our tree, None where it is not there.
+
+    `queued` are the classes that have their queues.
+    """
     interface, rate = tree.link.interface, tree.link.rate
     turn = min(max(rate // _BITS // _TURNS, _LEAST_TURN), _MOST_TURN)
     lines = []
@@ -101,6 +106,9 @@ def batch(tree: Tree, shares: Sequence[Share], there: Collection[str] | None) ->
         lines.append(_class(interface, free, "1", exempt, min(rspec.net2_max, rate), quantum, 1))
         leaves += [ordinary, free]
     for leaf in leaves:
+        if f"{HANDLE}{leaf}" in queued:
+            # The kernel refuses to be told the number of flows again.
+            continue
         # No flow of a sliver fills its queue for the others.
         lines.append(f"qdisc replace dev {interface} parent {HANDLE}{leaf} handle {leaf}: fq_codel flows 128")
     wanted = {f"{HANDLE}{minor}" for minor in ("1", "3", *leaves)}

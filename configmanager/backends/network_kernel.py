@@ -22,10 +22,14 @@ _COUNTED = re.compile(r"(flags dynamic)\s*elements = \{[^}]*\}")
 
 @dataclass(frozen=True)
 class Kernel:
-    """`tables`: ours, as text without what was counted; `classes`: of each interface that has our tree."""
+    """`tables`: ours, as text without what was counted; `classes`: of each interface that has our tree.
+
+    `queued`: of each of these interfaces, the classes that have a queue of ours.
+    """
 
     tables: str
     classes: dict[str, tuple[str, ...]]
+    queued: dict[str, frozenset[str]]
 
     @property
     def counters(self) -> list[str]:
@@ -44,7 +48,11 @@ def look(run: Runner) -> Kernel:
     qdiscs = [line.split() for line in run(["tc", "qdisc", "show"]).stdout.splitlines()]
     roots = [words[4] for words in qdiscs if words[1:3] == ["htb", HANDLE]]
     classes = {interface: _classes(run, interface) for interface in roots}
-    return Kernel(_in_order(_COUNTED.sub(r"\1", tables)), classes)
+    queues = [(words[4], words[6]) for words in qdiscs if words[1] == "fq_codel" and words[5] == "parent"]
+    queued = {
+        interface: frozenset(parent for link, parent in queues if link == interface) for interface in roots
+    }
+    return Kernel(_in_order(_COUNTED.sub(r"\1", tables)), classes, queued)
 
 
 def knows(run: Runner, slot: Slot) -> bool:

@@ -14,6 +14,7 @@ REBOOTED = 133
 @pytest.mark.usefixtures("node_system")
 def test_a_system_in_emergency_mode_is_started_again(guest, tmp_path):
     tree, drop_in = tmp_path / "tree", tmp_path / "soon.conf"
+    tree.mkdir()
     guest.node.unpack(guest.image, tree, ())
     drop_in.write_text(SOON)
     binds = [

@@ -36,6 +36,7 @@ class FakeKernel(FakeRunner):
         self.table = ""
         self.links = ["up0"]
         self.classes: dict[str, dict[str, str]] = {}
+        self.queues: dict[str, set[str]] = {}
         self.projects: dict[int, int] = {}
         self.rooms: dict[int, tuple[int, int]] = {}
 
@@ -68,15 +69,21 @@ class FakeKernel(FakeRunner):
         for line in text.splitlines():
             said = line.split()
             if said[0] == "qdisc" and "root" in said:
-                self.classes[said[3]] = {}
+                self.classes[said[3]], self.queues[said[3]] = {}, set()
+            elif said[0] == "qdisc":
+                assert said[5] not in self.queues[said[3]], "Invalid argument: flows of a queue that is there"
+                self.queues[said[3]].add(said[5])
             elif said[:2] == ["class", "replace"]:
                 self.classes[said[3]][said[7]] = f"class htb {said[7]} {' '.join(said[9:])}"
             elif said[:2] == ["class", "delete"]:
                 del self.classes[said[3]][said[5]]
+                self.queues[said[3]].discard(said[5])
         if words[1:3] == ["qdisc", "delete"]:
             self.classes.pop(words[4], None)
         if words[1:] == ["qdisc", "show"]:
-            return "".join(f"qdisc htb {HANDLE} dev {link} root\n" for link in self.classes)
+            trees = "".join(f"qdisc htb {HANDLE} dev {link} root\n" for link in self.classes)
+            queues = [(link, leaf) for link in self.classes for leaf in sorted(self.queues[link])]
+            return trees + "".join(f"qdisc fq_codel 1: dev {link} parent {leaf}\n" for link, leaf in queues)
         return "".join(f"{line}\n" for line in self.classes.get(words[-1], {}).values())
 
     def _kernels_setquota(self, words: list[str], _: str) -> None:

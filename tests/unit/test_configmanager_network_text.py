@@ -100,6 +100,16 @@ def test_classes_have_rate_ceil_and_turns_by_share() -> None:
     assert "prio 0 rate 5000000bit ceil 100000000bit" in node
 
 
+def test_the_flows_of_a_queue_are_told_once() -> None:
+    """fq_codel_change() of Linux refuses them for a queue that is there."""
+    shares = [share("a", 5), share("b", 6)]
+    there = ["51fe:1", "51fe:2", "51fe:3", "51fe:1005", "51fe:2005"]
+    queued = {"51fe:2", "51fe:1005", "51fe:2005"}
+    text = network_classes.batch(network_classes.divide(LINK, 0, shares), shares, there, queued)
+    queues = [line.split()[5] for line in lines_with(text, "fq_codel")]
+    assert queues == ["51fe:1006", "51fe:2006"]
+
+
 def test_a_tree_that_is_there_is_changed_and_not_made_again() -> None:
     shares = [share("a", 5)]
     there = ["51fe:1", "51fe:2", "51fe:3", "51fe:1005", "51fe:2005", "51fe:1006", "51fe:2006"]
@@ -221,6 +231,7 @@ def test_what_changes_by_itself_is_no_change() -> None:
     assert one.counters == ["sent_demo.web"]
     assert one.handles("up0") == ["51fe:1", "51fe:1005"]
     assert one.handles("other") is None
+    assert one.queued == {"up0": {"51fe:1005"}}
     for other in (
         Listing('"sliver5" . 100.64.0.26, "sliver6" . 100.64.0.22', 1, CLASSES),
         Listing('"sliver5" . 100.64.0.22', 1, CLASSES),

@@ -7,15 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from configmanager import manager as module
-from configmanager import plugins
-from configmanager.backends.base import Action, Backend, Item, Node, Reboot, Verb, difference
+from configmanager.backends.base import Action, Item, Node
 from configmanager.clock import Clock
 from configmanager.manager import Manager, pause
 from configmanager.passes import Outcome
@@ -23,55 +20,13 @@ from configmanager.reboots import Reboots
 from configmanager.records import Records
 from host.events import Event, Events
 from host.http import ServerUnreachable
-from host.run import CommandMissing, Runner
+from host.run import Runner
+from tests.unit.configmanager_things import Things
 from wire.messages import RunLevel
 from wire.slivers import Attribute, NodeSlivers, Sliver
 from wire.structure import unstructure
 
 REPLY = NodeSlivers(1000, 1, "node1", (Sliver("demo_one", 1, 5000),))
-
-
-class Things(Backend):
-    """Remembers what it was asked to do; things in `broken` fail."""
-
-    name: ClassVar[str] = "things"
-    claims: ClassVar[frozenset[str]] = frozenset({"things"})
-
-    def __init__(self, node: Node) -> None:
-        super().__init__(node)
-        self.there: dict[str, Item] = {}
-        self.broken: set[str] = set()
-        self.done: list[str] = []
-        # Things that count after a reboot only, and after how many.
-        self.reboots: dict[str, int] = {}
-
-    def observe(self) -> tuple[Item, ...]:
-        return tuple(self.there.values())
-
-    def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
-        return difference({item.name: "digest" for item in desired.slivers}, observed)
-
-    def apply(self, desired: NodeSlivers, action: Action) -> Reboot | None:
-        if action.name in self.broken:
-            raise CommandMissing(action.name)
-        if self.reboots.get(action.name, 0):
-            self.reboots[action.name] -= 1
-            return Reboot("it counts after a reboot")
-        if action.verb is Verb.REMOVE:
-            self.teardown(action.name)
-        else:
-            self.there[action.name] = Item(action.name, "digest", True)
-        self.done.append(f"{action.verb} {action.name}")
-        return None
-
-    def teardown(self, name: str) -> None:
-        self.there.pop(name, None)
-
-
-class Rivals(Things):
-    """Claims what Things claims."""
-
-    name: ClassVar[str] = "rivals"
 
 
 class Server:
@@ -348,45 +303,6 @@ def test_pauses_grow_within_bounds() -> None:
     assert 60 <= pause(50, 0) <= 120
     assert 7.5 <= pause(0, 1) <= 15
     assert pause(0, 50) <= 600
-
-
-def test_rival_backends_are_refused_before_anything_is_touched(things: Things) -> None:
-    rivals = Rivals(things.node)
-    with pytest.raises(plugins.ConflictingBackends, match=r"things.*rivals.*claim things"):
-        plugins.check_claims((things, rivals))
-    with pytest.raises(plugins.ConflictingBackends, match="name:things"):
-        plugins.check_claims((things, Things(things.node)))
-
-
-def test_backends_are_loaded_from_entry_points(
-    things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = EntryPoint("slivers", "configmanager.backends.slivers:Slivers", plugins.GROUP)
-    assert [backend.name for backend in plugins.load(things.node, [good, good])] == ["slivers"]
-    (tmp_path / "backend_that_fails.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for value in (
-        "backend_that_fails:Backend",
-        "no.such.module:Backend",
-        "configmanager.records:Records",
-        "configmanager.records:Nothing",
-    ):
-        with pytest.raises(plugins.BrokenBackend):
-            plugins.load(things.node, [EntryPoint("bad", value, plugins.GROUP)])
-    with pytest.raises(plugins.BrokenBackend, match="no distribution"):
-        plugins.load(things.node, [])
-
-
-def test_a_backend_comes_behind_those_that_it_names(things: Things) -> None:
-    def made(name: str, *after: str) -> Things:
-        kind = type(name, (Things,), {"name": name, "after": frozenset(after)})
-        made: Things = kind(things.node)
-        return made
-
-    backends = (made("a", "c", "not-installed"), made("b"), made("c", "b"), made("d"))
-    assert [backend.name for backend in plugins.ordered(backends)] == ["b", "d", "c", "a"]
-    with pytest.raises(plugins.BrokenBackend, match=r"a, b, a|b, a, b"):
-        plugins.ordered((made("a", "b"), made("b", "a")))
 
 
 def test_a_stop_ends_the_wait_at_once(

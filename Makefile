@@ -92,7 +92,7 @@ test: images ## lint, types, unit, host and the quick VM tests
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(MAKE) --no-print-directory types || status=1; \
 	rm -f .build/junit*.xml; \
-	$(UNIT) --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
+	HYPOTHESIS_PROFILE=thorough $(UNIT) --junit-xml=.build/junit-unit.xml tests/unit || status=1; \
 	$(AS_ROOT) $(PYTEST) -q -n auto --junit-xml=.build/junit-host.xml tests/host || status=1; \
 	$(PYTEST) -q $(IN_TURN) -m 'not slow' --junit-xml=.build/junit-vm.xml tests/vm || status=1; \
 	$(PYTHON) build/junit.py .build/junit.xml .build/junit-{unit,host,vm}.xml || status=1; \

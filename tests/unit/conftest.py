@@ -10,9 +10,10 @@ from hypothesis import settings
 
 from tests.unit import quick_requests
 
-# How long an example takes says more about the machine's load than about the code.
-settings.register_profile("loaded", deadline=None)
-settings.load_profile("loaded")
+# How long an example takes says more about the machine's load than about the code. A developer's loop tries fewer.
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # What was imported and collected stays until the end: to look through it for garbage frees nothing.
 gc.disable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import signal
@@ -64,6 +65,8 @@ def main() -> None:
 def run() -> None:
     """Take over from bootmanager and keep the node as the server says; what the unit runs."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Where it hangs, when the unit's watchdog ends it.
+    faulthandler.enable()
     # Who asks for a pass before there can be one gets the first.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sink = ServerSink()

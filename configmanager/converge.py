@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from configmanager.backends.base import Action, Backend, Verb
+from configmanager.notify import still_working
 from configmanager.passes import Failure
 from configmanager.reboots import Wish
 from configmanager.records import DiskTrouble
@@ -65,6 +66,8 @@ def planned_by(backend: Backend, desired: NodeSlivers, made: Pass) -> tuple[Acti
 
 def attempt(backend: Backend, name: str, work: Callable[[], T], made: Pass) -> T | None:
     """Return what comes of it, None after a failure, which is noted."""
+    # A backend may be anybody's: one that never comes back from here ends with a restart of the program.
+    still_working()
     try:
         return work()
     except BootError as error:
@@ -72,7 +75,7 @@ def attempt(backend: Backend, name: str, work: Callable[[], T], made: Pass) -> T
     except OSError as error:
         made.failed.append(Failure.of(backend.name, name, DiskTrouble(str(error))))
     except Exception as error:
-        # A backend may be anybody's: a fault in it keeps neither the others nor the manager from their work.
+        # A fault in it keeps neither the others nor the manager from their work.
         log.exception("%s %s", backend.name, name)
         made.failed.append(Failure.of(backend.name, name, InternalError(f"{type(error).__name__}: {error}")))
     return None

@@ -14,6 +14,7 @@ from configmanager.backends.base import Backend
 from configmanager.bell import Bell
 from configmanager.clock import Clock
 from configmanager.converge import Pass, converge
+from configmanager.notify import still_working
 from configmanager.passes import Failure, Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import DiskTrouble, Records, unexpired
@@ -86,6 +87,7 @@ class Manager:
         outages = failed_passes = 0
         while not self._stopping:
             self._wake.forget()
+            still_working()
             began = _uptime()
             away = self._refresh()
             outages = outages + 1 if away else 0

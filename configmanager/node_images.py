@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from configmanager.notify import still_working
 from configmanager.takeover import Link, identity
 from host.events import Events
 from host.http import HttpClient, ServerUnreachable, http_of
@@ -98,7 +99,15 @@ class Images:
             source, keep = source_of(configuration, details), pins(_own(details, cache))
             with self._neighbours(cache, image) as near:
                 moved = install(
-                    image, target, source, cache, relatives=relatives, tree=tree, near=near, keep=keep
+                    image,
+                    target,
+                    source,
+                    cache,
+                    relatives=relatives,
+                    tree=tree,
+                    near=near,
+                    keep=keep,
+                    on_progress=lambda *_: still_working(),
                 )
         self._events.tell("transfer", image=ref.name, **asdict(moved))
 
@@ -123,7 +132,7 @@ class Images:
                 raise NotADisk(manifest.name)
             with Supply(source, cache, pins([manifest, *_own(details, cache)])) as supply:
                 for _ in supply.bring_all(manifest.blobs):
-                    pass
+                    still_working()
             if supply.refused:
                 detail = "the dongle is too small for all of it; the rest is fetched while it is written"
                 self._events.tell("prefetch.failed", image=ref.name, code=TargetFull.code, detail=detail)

@@ -61,6 +61,7 @@ def install(
     tree: OldTree | None = None,
     near: Neighbours | None = None,
     keep: Collection[str] = (),
+    on_progress: Progress = silent,
 ) -> Transfer:
     """Unpack a signed image into the empty folder `target`; `keep` as pins() gives.
 
@@ -68,7 +69,7 @@ def install(
     """
     manifest, transfer = load_manifest(signed, source, cache, near)
     return transfer + unpack(
-        manifest, target, source, cache, keep=keep, relatives=relatives, tree=tree, near=near
+        manifest, target, source, cache, on_progress, keep=keep, relatives=relatives, tree=tree, near=near
     )
 
 

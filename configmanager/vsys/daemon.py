@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import resource
 import signal
-import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from configmanager.notify import tell_systemd
 from configmanager.slots import Slots
 from configmanager.vsys import catalog
 from configmanager.vsys.catalog import FOLDER, PRIVATE, Catalog, Fault
@@ -65,7 +64,7 @@ class Daemon:
         for each in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(each, self._loop.stop)
         self._look()
-        _ready()
+        tell_systemd("READY=1")
         self._loop.run_forever()
         for served in self._served.values():
             served.close(remove=False)
@@ -167,14 +166,6 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     Daemon(Path("/"), Groups(own_unit())).run()
-
-
-def _ready() -> None:
-    """Tell systemd that slices are served (sd_notify(3))."""
-    place = os.environ.get("NOTIFY_SOCKET")
-    if place:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-            door.sendto(b"READY=1", place.replace("@", "\0", 1) if place.startswith("@") else place)
 
 
 if __name__ == "__main__":

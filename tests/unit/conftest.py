@@ -10,7 +10,8 @@ from hypothesis import settings
 
 from tests.unit import quick_requests
 
-# How long an example takes says more about the machine's load than about the code. A developer's loop tries fewer.
+# How long an example takes says more about the machine's load than about the code. A developer's loop tries
+# fewer of them.
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from configmanager.backends import quota, sliver_tree
+from configmanager.manager import POLL_SECONDS, POLL_SPREAD_SECONDS
+
 NODE = Path(__file__).parents[2] / "build/project/node/usr/lib"
-SECONDS = {"s": 1, "min": 60, "": 1}
+SECONDS = {"s": 1, "min": 60, "h": 3600, "": 1}
 
 
 def settings(file: str) -> dict[str, str]:
@@ -15,7 +18,7 @@ def settings(file: str) -> dict[str, str]:
 
 
 def seconds(value: str) -> int:
-    return int(value.rstrip("smin")) * SECONDS[value.lstrip("0123456789")]
+    return int(value.rstrip("sminh")) * SECONDS[value.lstrip("0123456789")]
 
 
 def test_a_sliver_that_never_comes_up_and_never_ends_reaches_the_watchdogs_limit():
@@ -24,6 +27,13 @@ def test_a_sliver_that_never_comes_up_and_never_ends_reaches_the_watchdogs_limit
     # It is told to end, and killed; then what comes after it has as long.
     cycle = start + 2 * stop + pause
     assert seconds(unit["StartLimitIntervalSec"]) > int(unit["StartLimitBurst"]) * cycle
+
+
+def test_a_manager_that_waits_or_works_is_not_taken_for_one_that_hangs():
+    patience = seconds(settings("systemd/system/configmanager.service")["WatchdogSec"])
+    # The longest wait between two passes; the longest commands of one action.
+    assert patience > 2 * (POLL_SECONDS + POLL_SPREAD_SECONDS)
+    assert patience > quota._WALK_SECONDS + sliver_tree._REMOVE_SECONDS + sliver_tree._SYNC_SECONDS
 
 
 def test_one_slices_sessions_leave_room_for_others():

@@ -54,7 +54,7 @@ class Node(Site):
     def cache(self):
         yield Cache(self.dongle, self.events)
 
-    def install(self, signed, _, source, cache, *, relatives, tree, near, keep):
+    def install(self, signed, _, source, cache, *, relatives, tree, near, keep, on_progress):
         self.source, self.used, self.keep = source, cache, keep
         self.near.append(near)
         self.trees.append(tree)

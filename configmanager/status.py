@@ -84,5 +84,5 @@ class Status:
 
 def _pass(last: Outcome) -> str:
     since = show.ago(time.clock_gettime(time.CLOCK_BOOTTIME) - last.ended)
-    server = "the server answered" if last.answered else "the server is away"
+    server = "the server answered" if last.answered else "no usable answer of the server"
     return f"{since} ago, {last.done} done, {len(last.failed)} failed; {server}"

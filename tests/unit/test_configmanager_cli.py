@@ -107,7 +107,7 @@ def test_status_says_what_runs_and_what_failed(node: FakeNode, tmp_path: Path) -
     passes.keep(outcome, tmp_path / "pass.json")
     text = said("status")
     assert "\x1b" not in text
-    assert "the server is away" in text
+    assert "no usable answer of the server" in text
     assert "2027-01-15 08:00:00 UTC" in text
     assert ["services", "clock", "runs"] in [line.split() for line in text.splitlines()]
     assert "[command-missing]" in text

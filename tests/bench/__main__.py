@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from tests.bench.boot import boot_against_plain
 from tests.bench.disk_image import disk_image_against_pipeline
 from tests.bench.growth import growth_results
 from tests.bench.install import install_against_script
@@ -22,6 +23,7 @@ from tests.vm.harness.artifacts import BUILD, artifacts, forget_run
 
 RESULT = BUILD / "bench.json"
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
+    "boot": lambda: [boot_against_plain(artifacts(), accelerator(BUILD), BUILD)],
     "trees": lambda: tree_results(artifacts().base, BUILD),
     "disk": lambda: [disk_image_against_pipeline(BUILD)],
     "growth": lambda: growth_results(BUILD),

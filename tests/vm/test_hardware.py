@@ -1,4 +1,4 @@
-"""Other hardware than virtio, another network than DHCP, no dongle."""
+"""Other hardware than virtio, little memory, another network than DHCP, no dongle."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from tests.vm.harness.site import NODE
 pytestmark = pytest.mark.slow
 
 
-def test_static_address_on_e1000_sata_disks_and_no_dongle(new_site: MakeSite) -> None:
+def test_static_address_on_e1000_sata_disks_768_mib_and_no_dongle(new_site: MakeSite) -> None:
     site = new_site()
     site.server.cli(
         "media", "key", NODE, str(site.key), "--server", site.server.url,
@@ -22,7 +22,7 @@ def test_static_address_on_e1000_sata_disks_and_no_dongle(new_site: MakeSite) ->
     site.without("dongle")
     old = site.machine.hardware.disks
     disks = tuple(replace(disk, bus=Bus.SATA) if disk.bus is Bus.VIRTIO else disk for disk in old)
-    site.change(disks=disks, nic=Nic.E1000)
+    site.change(disks=disks, nic=Nic.E1000, memory_mib=768)
 
     site.power_on()
     site.machine.wait_event("media.found", dongle="", timeout=limits.BOOT)

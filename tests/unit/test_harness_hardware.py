@@ -14,6 +14,7 @@ from tests.vm.harness.hardware import (
     FirstDisk,
     Hardware,
     Nic,
+    Uefi,
     UsbStick,
     Wires,
     argv,
@@ -37,6 +38,26 @@ def line(hardware: Hardware, accelerator: str = "tcg") -> str:
 )
 def test_boot(boot: Boot, expected: str) -> None:
     assert expected in line(Hardware(boot))
+
+
+@pytest.mark.parametrize(
+    ("uefi", "expected", "machine"),
+    [
+        (None, None, "q35"),
+        (Uefi(Path("/v")), "OVMF_CODE_4M.fd", "q35"),
+        (Uefi(Path("/v"), secure_boot=True), "OVMF_CODE_4M.ms.fd", "q35,smm=on"),
+    ],
+)
+def test_firmware(uefi: Uefi | None, expected: str | None, machine: str) -> None:
+    words = argv(Hardware(Cd(ISO), uefi=uefi), WIRES, "tcg")
+    assert words[words.index("-machine") + 1] == machine
+    flash = [word for word in words if word.startswith("if=pflash")]
+    if expected is None:
+        assert not flash
+        return
+    code, variables = flash
+    assert code.endswith(f"readonly=on,file=/usr/share/OVMF/{expected}")
+    assert variables.endswith("file=/v")
 
 
 @pytest.mark.parametrize(

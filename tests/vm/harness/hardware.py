@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+# Debian's package ovmf.
+OVMF = Path("/usr/share/OVMF")
+
 
 class Bus(StrEnum):
     """How a disk is attached."""
@@ -81,6 +84,17 @@ Boot = DirectKernel | UsbStick | Cd | FirstDisk
 
 
 @dataclass(frozen=True)
+class Uefi:
+    """UEFI in place of a BIOS. `variables` is this machine's own, as media.uefi makes it.
+
+    With `secure_boot` it starts what Microsoft's keys are for and nothing else.
+    """
+
+    variables: Path
+    secure_boot: bool = False
+
+
+@dataclass(frozen=True)
 class Hardware:
     """One machine. `memory_mib` in MiB; `forwards` maps ports of the guest to ports of this host.
 
@@ -90,6 +104,7 @@ class Hardware:
 
     boot: Boot
     disks: tuple[Disk, ...] = ()
+    uefi: Uefi | None = None
     memory_mib: int = 1024
     smp: int = 1
     screen: bool = False
@@ -119,7 +134,7 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     accel, cpu = _MACHINE[accelerator]
     line = [
         qemu, "-nodefaults", "-no-user-config", "-display", "none",
-        "-machine", "q35", "-accel", accel, "-cpu", cpu,
+        "-accel", accel, "-cpu", cpu, *_firmware(hardware.uefi),
         "-m", str(hardware.memory_mib), "-smp", str(hardware.smp),
         *(["-device", "VGA"] if hardware.screen else []),
         "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci", "-device", "virtio-scsi-pci,id=scsi",
@@ -135,6 +150,21 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     for number, disk in enumerate(hardware.disks):
         line += _disk(disk, number, boot_index=0 if bootable and disk is hardware.disks[0] else None)
     return line + _network(hardware)
+
+
+def _firmware(uefi: Uefi | None) -> list[str]:
+    if uefi is None:
+        return ["-machine", "q35"]
+    code = OVMF / ("OVMF_CODE_4M.ms.fd" if uefi.secure_boot else "OVMF_CODE_4M.fd")
+    flash = [
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}",
+        "-drive", f"if=pflash,unit=1,format=raw,file={uefi.variables}",
+    ]  # fmt: skip
+    if not uefi.secure_boot:
+        return ["-machine", "q35", *flash]
+    # Which keys count is for the firmware alone to write, in system management mode (edk2, OvmfPkg/README).
+    secure = ["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]
+    return ["-machine", "q35,smm=on", *secure, *flash]
 
 
 def _boot(boot: Boot) -> list[str]:

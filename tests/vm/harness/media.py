@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.vm.harness.hardware import OVMF, Uefi
 from wire.dongle import marked_start
 
 MIB = 1024 * 1024
@@ -80,6 +81,21 @@ def remastered(path: Path, iso: Path, old: str, new: str) -> Path:
         "-map", menu, "/boot/grub/grub.cfg",
     )  # fmt: skip
     return path
+
+
+def without_cd_record(path: Path) -> Path:
+    """Take from a boot medium what makes it one on a CD, so that a firmware finds its partitions only."""
+    with path.open("r+b") as image:
+        # El Torito, 2.0: the boot record volume descriptor is the sector behind the primary descriptor.
+        image.seek(17 * 2048)
+        image.write(bytes(2048))
+    return path
+
+
+def uefi(folder: Path, *, secure_boot: bool = False) -> Uefi:
+    """Make UEFI for one machine; with `secure_boot` it has Microsoft's keys, and the switch is on."""
+    name = "OVMF_VARS_4M.ms.fd" if secure_boot else "OVMF_VARS_4M.fd"
+    return Uefi(copy(OVMF / name, folder / name), secure_boot)
 
 
 def copy(source: Path, target: Path) -> Path:

@@ -86,9 +86,9 @@ def remastered(path: Path, iso: Path, old: str, new: str) -> Path:
 def without_cd_record(path: Path) -> Path:
     """Take from a boot medium what makes it one on a CD, so that a firmware finds its partitions only."""
     with path.open("r+b") as image:
-        # El Torito, 2.0: the boot record volume descriptor is the sector behind the primary descriptor.
-        image.seek(17 * 2048)
-        image.write(bytes(2048))
+        # The sector behind the primary volume descriptor says whose boot record it is (El Torito, figure 7).
+        image.seek(17 * 2048 + 7)
+        image.write(bytes(32))
     return path
 
 

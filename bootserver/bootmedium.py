@@ -6,6 +6,7 @@ A personal one, for sites with one stick a node, has the node's identity in a pa
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bootserver.media import CannotWriteMedium, KeyFile, key_image
@@ -44,6 +45,8 @@ def write_boot_medium(
             run(["mksquashfs", _tree(folder / "tree", root), layer, *["-all-root", "-quiet", "-no-progress"]])
             # Boot records and partitions are made again as they were found.
             words: list[str | Path] = ["-boot_image", "any", "replay", "-map", layer, LAYER]
+            # By that GRUB tells Linux which medium it is: another one than the general one beside it.
+            words += ["-volume_date", "uuid", f"{datetime.now(UTC):%Y%m%d%H%M%S%f}"[:16]]
             if identity is not None:
                 words += ["-append_partition", _PARTITION, _FAT, key_image(folder, identity, root, run)]
             run(["xorriso", "-indev", iso, "-outdev", image, *words], timeout=_SECONDS)

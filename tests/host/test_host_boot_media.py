@@ -47,6 +47,10 @@ def cd_images(image):
     return {words[6]: int(words[-1]) * 2048 for words in lines}
 
 
+def identity(image):
+    return tool("blkid", "-p", "-s", "UUID", "-o", "value", image).strip()
+
+
 def refused(folder, *words):
     line = [*bootserver(folder), *map(str, words)]
     done = subprocess.run(line, cwd=ROOT, check=False, capture_output=True, text=True)
@@ -63,6 +67,8 @@ def test_a_deployments_own_starts_from_wherever_the_general_one_does(folder, iso
     assert inside(ours, 2) == inside(iso, 2)
     assert cd_images(ours).keys() == cd_images(iso).keys() == {"BIOS", "UEFI"}
     assert cd_images(ours)["UEFI"] == partitions(ours)[1][1]
+    # Plugged in beside the general one it is not taken for that.
+    assert identity(ours) != identity(iso)
 
 
 def test_a_nodes_own_has_its_identity_in_a_partition(folder, iso):

@@ -11,10 +11,10 @@ from tests.vm.harness.hardware import (
     Cd,
     DirectKernel,
     Disk,
+    Firmware,
     FirstDisk,
     Hardware,
     Nic,
-    Uefi,
     UsbStick,
     Wires,
     argv,
@@ -38,26 +38,6 @@ def line(hardware: Hardware, accelerator: str = "tcg") -> str:
 )
 def test_boot(boot: Boot, expected: str) -> None:
     assert expected in line(Hardware(boot))
-
-
-@pytest.mark.parametrize(
-    ("uefi", "expected", "machine"),
-    [
-        (None, None, "q35"),
-        (Uefi(Path("/v")), "OVMF_CODE_4M.fd", "q35"),
-        (Uefi(Path("/v"), secure_boot=True), "OVMF_CODE_4M.ms.fd", "q35,smm=on"),
-    ],
-)
-def test_firmware(uefi: Uefi | None, expected: str | None, machine: str) -> None:
-    words = argv(Hardware(Cd(ISO), uefi=uefi), WIRES, "tcg")
-    assert words[words.index("-machine") + 1] == machine
-    flash = [word for word in words if word.startswith("if=pflash")]
-    if expected is None:
-        assert not flash
-        return
-    code, variables = flash
-    assert code.endswith(f"readonly=on,file=/usr/share/OVMF/{expected}")
-    assert variables.endswith("file=/v")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +72,15 @@ def test_without_boot_medium_the_first_disk_boots() -> None:
     disks = (Disk("a", Path("/a")), Disk("b", Path("/b")))
     told = argv(Hardware(FirstDisk(), disks), WIRES, "tcg")
     assert [word for word in told if "bootindex" in word] == ["virtio-blk-pci,id=a,drive=drive-a,bootindex=0"]
+
+
+def test_firmware() -> None:
+    assert "pflash" not in line(Hardware(FirstDisk()))
+    assert "OVMF_VARS_4M.fd,snapshot=on" in line(Hardware(FirstDisk(), firmware=Firmware.UEFI))
+    told = line(Hardware(FirstDisk(), firmware=Firmware.SECURE_BOOT))
+    assert "q35,smm=on" in told
+    assert "property=secure,value=on" in told
+    assert "OVMF_CODE_4M.ms.fd,readonly=on" in told
 
 
 def test_network_forwards_only_from_loopback() -> None:

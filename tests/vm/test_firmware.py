@@ -7,7 +7,7 @@ import pytest
 
 from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits, media
-from tests.vm.harness.hardware import Bus, Cd, Disk, UsbStick
+from tests.vm.harness.hardware import Bus, Cd, Disk, Firmware, UsbStick
 from tests.vm.harness.site import NODE, Site
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def test_a_nodes_own_stick_is_all_it_needs_and_keeps_every_byte(new_site: MakeSi
     before = media.digest(stick)
     site.without("key", "dongle")
     site.with_disk(Disk("data", site.data, "DATA01", Bus.NVME))
-    site.change(boot=UsbStick(stick), uefi=media.uefi(site.folder))
+    site.change(boot=UsbStick(stick), firmware=Firmware.UEFI)
 
     found = inventory(site)
     assert (found["firmware"], found["secure_boot"]) == ("uefi", False)
@@ -51,7 +51,7 @@ def test_a_nodes_own_stick_is_all_it_needs_and_keeps_every_byte(new_site: MakeSi
 
 def test_a_cd_starts_with_secure_boot_on(new_site: MakeSite) -> None:
     site = new_site(state="dbg")
-    site.change(boot=Cd(site.built.iso), uefi=media.uefi(site.folder, secure_boot=True))
+    site.change(boot=Cd(site.built.iso), firmware=Firmware.SECURE_BOOT)
     found = inventory(site)
     assert (found["firmware"], found["secure_boot"]) == ("uefi", True)
     assert "[integrity]" in site.shell.output("cat /sys/kernel/security/lockdown")

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-# Debian's package ovmf.
-OVMF = Path("/usr/share/OVMF")
-
 
 class Bus(StrEnum):
     """How a disk is attached."""
@@ -23,6 +20,14 @@ class Bus(StrEnum):
     NVME = "nvme"
     USB = "usb"
     SCSI = "scsi"
+
+
+class Firmware(StrEnum):
+    """What starts the machine. UEFI's memory is as from the factory at each power-on."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    SECURE_BOOT = "secure-boot"
 
 
 class Nic(StrEnum):
@@ -84,17 +89,6 @@ Boot = DirectKernel | UsbStick | Cd | FirstDisk
 
 
 @dataclass(frozen=True)
-class Uefi:
-    """UEFI in place of a BIOS. `variables` is this machine's own, as media.uefi makes it.
-
-    With `secure_boot` it starts what Microsoft's keys are for and nothing else.
-    """
-
-    variables: Path
-    secure_boot: bool = False
-
-
-@dataclass(frozen=True)
 class Hardware:
     """One machine. `memory_mib` in MiB; `forwards` maps ports of the guest to ports of this host.
 
@@ -104,10 +98,10 @@ class Hardware:
 
     boot: Boot
     disks: tuple[Disk, ...] = ()
-    uefi: Uefi | None = None
     memory_mib: int = 1024
     smp: int = 1
     screen: bool = False
+    firmware: Firmware = Firmware.BIOS
     nic: Nic = Nic.VIRTIO
     mac: str = "52:54:00:12:34:56"
     forwards: tuple[tuple[int, int], ...] = ()
@@ -123,6 +117,12 @@ class Wires:
     events: Path
 
 
+# Debian's package ovmf; with the keys of Microsoft, who signs Debian's shim, enrolled in the second.
+_OVMF = Path("/usr/share/OVMF")
+_UEFI = {
+    Firmware.UEFI: ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+    Firmware.SECURE_BOOT: ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd"),
+}
 _MACHINE = {"kvm": ("kvm", "host"), "tcg": ("tcg,tb-size=256", "qemu64")}
 """Accelerator and CPU. Measured under TCG: the plain qemu64 is a tenth faster than `max`, whose vector
 instructions cost more to emulate than they save; it counts as an AMD CPU, so that Linux leaves page table
@@ -134,7 +134,7 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     accel, cpu = _MACHINE[accelerator]
     line = [
         qemu, "-nodefaults", "-no-user-config", "-display", "none",
-        "-accel", accel, "-cpu", cpu, *_firmware(hardware.uefi),
+        "-machine", _board(hardware.firmware), "-accel", accel, "-cpu", cpu,
         "-m", str(hardware.memory_mib), "-smp", str(hardware.smp),
         *(["-device", "VGA"] if hardware.screen else []),
         "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci", "-device", "virtio-scsi-pci,id=scsi",
@@ -145,6 +145,7 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     for name, text in hardware.credentials:
         coded = base64.b64encode(text.encode()).decode()
         line += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"]
+    line += _firmware(hardware.firmware)
     line += _boot(hardware.boot)
     bootable = isinstance(hardware.boot, FirstDisk)
     for number, disk in enumerate(hardware.disks):
@@ -152,19 +153,24 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     return line + _network(hardware)
 
 
-def _firmware(uefi: Uefi | None) -> list[str]:
-    if uefi is None:
-        return ["-machine", "q35"]
-    code = OVMF / ("OVMF_CODE_4M.ms.fd" if uefi.secure_boot else "OVMF_CODE_4M.fd")
-    flash = [
-        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}",
-        "-drive", f"if=pflash,unit=1,format=raw,file={uefi.variables}",
+def _board(firmware: Firmware) -> str:
+    # What checks signatures is out of the system's reach: in system management mode.
+    return "q35,smm=on" if firmware is Firmware.SECURE_BOOT else "q35"
+
+
+def _firmware(firmware: Firmware) -> list[str]:
+    if firmware is Firmware.BIOS:
+        return []
+    code, memory = (_OVMF / name for name in _UEFI[firmware])
+    return [
+        "-global", f"driver=cfi.pflash01,property=secure,value={_on(firmware is Firmware.SECURE_BOOT)}",
+        "-drive", f"if=pflash,unit=0,format=raw,file={code},readonly=on",
+        "-drive", f"if=pflash,unit=1,format=raw,file={memory},snapshot=on",
     ]  # fmt: skip
-    if not uefi.secure_boot:
-        return ["-machine", "q35", *flash]
-    # Which keys count is for the firmware alone to write, in system management mode (edk2, OvmfPkg/README).
-    secure = ["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]
-    return ["-machine", "q35,smm=on", *secure, *flash]
+
+
+def _on(wanted: bool) -> str:
+    return "on" if wanted else "off"
 
 
 def _boot(boot: Boot) -> list[str]:
@@ -240,7 +246,7 @@ def _disk(disk: Disk, number: int = 0, boot_index: int | None = None) -> list[st
     if disk.serial:
         device += f",serial={disk.serial}"
     if disk.bus is Bus.USB:
-        device += f",removable={'on' if disk.removable else 'off'}"
+        device += f",removable={_on(disk.removable)}"
     if boot_index is not None:
         device += f",bootindex={boot_index}"
     return [*_drive(disk), "-device", device]

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.vm.harness.hardware import OVMF, Uefi
 from wire.dongle import marked_start
 
 MIB = 1024 * 1024
@@ -90,12 +89,6 @@ def without_cd_record(path: Path) -> Path:
         image.seek(17 * 2048 + 7)
         image.write(bytes(32))
     return path
-
-
-def uefi(folder: Path, *, secure_boot: bool = False) -> Uefi:
-    """Make UEFI for one machine; with `secure_boot` it has Microsoft's keys, and the switch is on."""
-    name = "OVMF_VARS_4M.ms.fd" if secure_boot else "OVMF_VARS_4M.fd"
-    return Uefi(copy(OVMF / name, folder / name), secure_boot)
 
 
 def copy(source: Path, target: Path) -> Path:

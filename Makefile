@@ -8,8 +8,12 @@ VENV := .build/venv
 PYTHON := $(VENV)/bin/python
 PACKAGES := wire host hwdetect images steps bootmanager configmanager bootserver
 # KEEP=1: the demo leaves its node running. MIRROR=<archive URI>: build from there, not from this machine's mirror.
+# FIRMWARE=FILE: with the firmware packages of that list too. `make media` makes MEDIUM, with NODE's identity if named.
 KEEP ?=
 MIRROR ?=
+FIRMWARE ?=
+MEDIUM ?= .build/medium.img
+NODE ?=
 # `make fuzz` spends so long on each target.
 FUZZ_SECONDS ?= 600
 # Whole machines are slow: two at a time on two cores.
@@ -54,7 +58,13 @@ $(VENV)/.made: setup.cfg pyproject.toml | setup
 
 .PHONY: images
 images: venv ## build boot medium, base filesystem and sliver image, what is missing of them
-	@$(PYTHON) build/images.py $(if $(MIRROR),--mirror '$(MIRROR)')
+	@$(PYTHON) build/images.py $(if $(MIRROR),--mirror '$(MIRROR)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)')
+
+# Whose deployment: that of the server whose folder BOOTSERVER_STATE names.
+.PHONY: media
+media: images ## a deployment's boot medium: MEDIUM=FILE, NODE=NAME for one with that node's identity
+	@iso=$$($(PYTHON) -c 'import json; print(json.load(open(".build/images/index.json"))["boot.iso"]["path"])') && \
+	$(PYTHON) -m bootserver media make ".build/images/$$iso" '$(MEDIUM)' $(if $(NODE),--node '$(NODE)')
 
 .PHONY: demo
 demo: images ## install a machine, show its node and sliver at work, reinstall it from the cache

@@ -45,6 +45,8 @@ class ConsoleView:
                 return f"{data['step']}: {data['detail']}; again in {data['seconds']:.0f} s"
             case "step.progress":
                 return self._progress(str(data["step"]), data.get("fraction"), str(data["detail"]))
+            case "hardware.lacking":
+                return "hardware that cannot be used: " + "; ".join(data["devices"])
             case "wait.started":
                 return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
             case "image.planned":

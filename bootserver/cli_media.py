@@ -1,10 +1,11 @@
-"""`bootserver media`: the key medium, and a boot medium for this deployment."""
+"""`bootserver media`: key media, and boot media for this deployment."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -24,38 +25,55 @@ def media() -> None:
     """What is plugged into nodes."""
 
 
+def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of what a key medium says beside the identity; `_key_file` takes them."""
+    for option in (
+        click.option("--proxy", default="", help="The URL of an HTTP proxy."),
+        click.option(
+            "--device", default="", help="The interface's MAC address or name, if there are several."
+        ),
+        click.option("--dns", multiple=True, metavar="ADDRESS", help="With --static; at most twice."),
+        click.option("--gateway", default="", metavar="ADDRESS", help="With --static."),
+        click.option("--static", default="", metavar="ADDRESS/LENGTH", help="Instead of DHCP."),
+        click.option("--server", default="", help="The URL that the node reaches this server at."),
+    ):
+        command = option(command)
+    return command
+
+
 @media.command()
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--server", default="", help="The URL that the node reaches this server at.")
-@click.option("--static", "static", default="", metavar="ADDRESS/LENGTH", help="Instead of DHCP.")
-@click.option("--gateway", default="", metavar="ADDRESS", help="With --static.")
-@click.option("--dns", multiple=True, metavar="ADDRESS", help="With --static; at most twice.")
-@click.option("--device", default="", help="The interface's MAC address or name, if there are several.")
-@click.option("--proxy", default="", help="The URL of an HTTP proxy.")
-def key(
-    name: str,
-    file: Path,
-    server: str,
-    static: str,
-    gateway: str,
-    dns: tuple[str, ...],
-    device: str,
-    proxy: str,
-) -> None:
+@node_options
+def key(name: str, file: Path, **options: Any) -> None:
     """Write the key medium of node NAME as a disk image FILE (vfat, label BMKEY, mode 0600).
 
     It holds the node's secret, and root.json, by which the node knows whose signatures count. Put it on a
     stick that can be write-protected: dd if=FILE of=/dev/...
     """
-    _check_static(static, gateway, dns)
     state = open_state()
-    url = (server or state.setting("server")).rstrip("/")
-    if not url:
-        raise NoServerUrl(name)
-    authority = state.tls.authority_pem(url)
-    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority)
+    content = _key_file(state, name, **options)
     write_key_medium(file, content, trusted_root(state.metadata), Runner())
+    click.echo(f"wrote {file}")
+
+
+@media.command()
+@click.argument("iso", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--node", default="", metavar="NAME", help="Whose identity it gets; then FILE is secret.")
+@node_options
+def make(iso: Path, file: Path, node: str, **options: Any) -> None:
+    """Write the boot medium ISO once more as FILE, with this deployment's root.json in it.
+
+    Nodes that start from it trust this deployment's signatures only, whatever a key medium says. With --node
+    it is that node's own stick (not CD) and needs no key medium: the identity is in a partition of it, and
+    FILE has mode 0600. The other options are those of `media key`.
+    """
+    if not node and any(options.values()):
+        raise click.UsageError("without --node there is no identity that these options could be for")
+    state = open_state()
+    identity = _key_file(state, node, **options) if node else None
+    write_boot_medium(iso, file, trusted_root(state.metadata), Runner(), identity)
     click.echo(f"wrote {file}")
 
 
@@ -86,18 +104,6 @@ def enrol(file: Path, server: str, device: str, proxy: str, token_file: TextIO |
 
 
 @media.command()
-@click.argument("iso", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
-def boot(iso: Path, file: Path) -> None:
-    """Write the boot medium ISO once more as FILE, with this deployment's root.json in it.
-
-    Nodes that start from it trust this deployment's signatures only, whatever a key medium says.
-    """
-    write_boot_medium(iso, file, trusted_root(open_state().metadata), Runner())
-    click.echo(f"wrote {file}")
-
-
-@media.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def dongle(file: Path) -> None:
     """Write FILE, a disk image that marks a stick: of that a node makes its cache dongle.
@@ -106,6 +112,26 @@ def dongle(file: Path) -> None:
     """
     write_dongle_mark(file)
     click.echo(f"wrote {file}")
+
+
+def _key_file(
+    state: State,
+    name: str,
+    *,
+    server: str,
+    static: str,
+    gateway: str,
+    dns: tuple[str, ...],
+    device: str,
+    proxy: str,
+) -> KeyFile:
+    """Return what the key medium of a node says. Raises NoServerUrl, NameNotCovered, NoSuchNode."""
+    _check_static(static, gateway, dns)
+    url = (server or state.setting("server")).rstrip("/")
+    if not url:
+        raise NoServerUrl(name)
+    authority = state.tls.authority_pem(url)
+    return KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority)
 
 
 def _identity(state: State, name: str) -> tuple[int, str, NodeKey]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,11 +122,10 @@ def write_key_medium(path: Path, content: KeyFile | EnrolmentFile, root: bytes, 
     """
     if path.exists() and not path.is_file():
         raise CannotWriteMedium(f"{path} is not a regular file")
-    text = content.to_text()
     try:
         # Beside the target and of mode 0700: nobody else can look in, and the rename stays on one disk.
         with tempfile.TemporaryDirectory(prefix=".key-", dir=path.absolute().parent) as folder:
-            _write_image(Path(folder), {FILE_NAMES[0]: text.encode(), ROOT_FILE: root}, run).replace(path)
+            key_image(Path(folder), content, root, run).replace(path)
             sync_folder(path.absolute().parent)
     except OSError as error:
         raise CannotWriteMedium(f"{path}: {error.strerror}") from None
@@ -143,14 +141,19 @@ def write_dongle_mark(path: Path) -> None:
         raise CannotWriteMedium(f"{path}: {error.strerror}") from None
 
 
-def _write_image(folder: Path, files: Mapping[str, bytes], run: Runner) -> Path:
-    image = folder / "image"
-    for file, content in ((image, b""), *((folder / name, content) for name, content in files.items())):
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-            opened.write(content)
+def key_image(folder: Path, content: KeyFile | EnrolmentFile, root: bytes, run: Runner) -> Path:
+    """Make the image of a key medium in a folder that nobody else can look into, mode 0600.
+
+    Raises MalformedNodeConfiguration, CommandFailed, CommandMissing, OSError.
+    """
+    image = folder / "key.img"
+    files = {image.name: b"", FILE_NAMES[0]: content.to_text().encode(), ROOT_FILE: root}
+    for name, data in files.items():
+        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+            opened.write(data)
     os.truncate(image, IMAGE_BYTES)
     run(["mkfs.vfat", "-n", LABEL, image])
-    run(["mcopy", "-i", image, *(folder / name for name in files), "::"])
+    run(["mcopy", "-i", image, folder / FILE_NAMES[0], folder / ROOT_FILE, "::"])
     with image.open("rb") as opened:
         os.fsync(opened.fileno())
     return image

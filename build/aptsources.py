@@ -13,6 +13,8 @@ import subprocess
 from pathlib import Path
 
 SUITE = "trixie"
+# The component of Debian's archive that has firmware which is not free software.
+FIRMWARE = "non-free-firmware"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _HELPER = "/usr/lib/apt/apt-helper"
 # Settings of the machine that decide whether its mirror can be used at all.
@@ -78,12 +80,12 @@ def apt_options() -> list[str]:
     return [line for line in dump.splitlines() if _INHERITED.match(line)]
 
 
-def probe(pairs: list[tuple[str, str]], scratch: Path) -> tuple[str, int]:
+def probe(pairs: list[tuple[str, str]], components: list[str], scratch: Path) -> tuple[str, int]:
     """Keep the sources that answer; returns (sources.list text, newest release date in Unix seconds).
 
     The date becomes SOURCE_DATE_EPOCH: no file out of these packages is younger.
 
-    :raises SourcesError: the main archive does not answer for Debian 13
+    :raises SourcesError: the main archive does not answer for Debian 13, or lacks one of the components
     """
     lines: list[str] = []
     newest = 0
@@ -100,8 +102,17 @@ def probe(pairs: list[tuple[str, str]], scratch: Path) -> tuple[str, int]:
                     f"the package source of this machine has no Debian 13 ({suite}): {answer.stderr}"
                 )
             continue
-        date = re.search(r"^Date: (.+)$", release.read_text("utf-8"), re.MULTILINE)
-        if date:
-            newest = max(newest, int(email.utils.parsedate_to_datetime(date.group(1)).timestamp()))
-        lines.append(f"deb [signed-by={KEYRING}] {uri} {suite} main\n")
+        said = dict(re.findall(r"^(Date|Components): (.+)$", release.read_text("utf-8"), re.MULTILINE))
+        if "Date" in said:
+            newest = max(newest, int(email.utils.parsedate_to_datetime(said["Date"]).timestamp()))
+        # An archive of security updates says updates/main.
+        offered = {word.rpartition("/")[2] for word in said.get("Components", "main").split()}
+        there = [component for component in components if component in offered]
+        if suite == SUITE and there != components:
+            lacking = " and no ".join(sorted(set(components) - offered))
+            raise SourcesError(
+                f"{uri} has no {lacking} of Debian 13, which FIRMWARE=FILE needs;"
+                " name an archive that has it with MIRROR=<archive URI>, or leave FIRMWARE out"
+            )
+        lines.append(f"deb [signed-by={KEYRING}] {uri} {suite} {' '.join(there)}\n")
     return "".join(lines), newest

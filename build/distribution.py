@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import aptsources
@@ -43,14 +44,26 @@ EXCLUDED = [
     ),
 ]
 
+# What lies in the medium's /boot, by the names that it has beside the medium's squashfs.
+BOOT_FILES = {
+    "vmlinuz": "vmlinuz-*",
+    "initrd": "initrd.img-*",
+    "shimx64.efi": "shimx64.efi",
+    "grubx64.efi": "grubx64.efi",
+}
+
 
 class Distribution:
     """One recipe: a package list and a script that finishes the tree, turned into files by `pack`."""
 
-    def __init__(self, name: str, files: list[str], pairs: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, name: str, files: list[str], pairs: list[tuple[str, str]], firmware: Sequence[str] = ()
+    ) -> None:
+        """`firmware` are packages besides the recipe's, of Debian's main or non-free-firmware."""
         self.name = name
         self.files = files
         self.pairs = pairs
+        self.firmware = firmware
         self.folder = RECIPES / name
 
     def key(self) -> str:
@@ -77,8 +90,7 @@ class Distribution:
         return store.obtain(self.name, self.key(), self.files, self._make)
 
     def _packages(self) -> list[str]:
-        lines = (self.folder / "packages.txt").read_text("utf-8").split("\n")
-        return [line for line in lines if line and not line.startswith("#")]
+        return [*listed(self.folder / "packages.txt"), *self.firmware]
 
     def _bootstrap(self, tree: Path, sources: Path) -> list[str]:
         script, folder = _quoted(RECIPES / "common.sh"), _quoted(self.folder)
@@ -107,7 +119,8 @@ class Distribution:
         return tarball(tree, target, epoch)
 
     def _make(self, work: Path, out: Path) -> None:
-        text, epoch = aptsources.probe(self.pairs, work)
+        components = ["main", *([aptsources.FIRMWARE] if self.firmware else [])]
+        text, epoch = aptsources.probe(self.pairs, components, work)
         sources = work / "sources.list"
         sources.write_text(text, "utf-8")
         PACKAGE_CACHE.mkdir(parents=True, exist_ok=True)
@@ -117,7 +130,7 @@ class Distribution:
         run(self._bootstrap(tree, sources), root=True, env=environment)
         self._add_wheels(work, tree)
         if self.squashfs:
-            for pattern, file in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
+            for file, pattern in BOOT_FILES.items():
                 (found,) = (tree / "boot").glob(pattern)
                 run(["cp", str(found), str(out / file)], root=True)
         packing = self._pack_squashfs if self.squashfs else self._pack_tarball
@@ -146,6 +159,12 @@ def _cache_hooks() -> list[str]:
         f"--extract-hook={keep}",
         f"--customize-hook={keep}",
     ]
+
+
+def listed(path: Path) -> list[str]:
+    """The packages that a list names, one a line; lines that begin with # are comments."""
+    lines = path.read_text("utf-8").split("\n")
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _quoted(path: Path) -> str:

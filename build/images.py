@@ -13,9 +13,12 @@ from pathlib import Path
 import aptsources
 import pylayer
 import store
-from distribution import RECIPES, Distribution, squashfs, tarball
+from distribution import BOOT_FILES, RECIPES, Distribution, listed, squashfs, tarball
 from guest import obtain_guest
 from store import ROOT, run
+
+# What the boot medium may take, in bytes, unless a site puts firmware of its own choice there.
+LIMIT = 200_000_000
 
 
 def project_sources() -> list[Path]:
@@ -57,12 +60,29 @@ def obtain_project(medium: Path) -> Path:
     return store.obtain("project", key, files, make)
 
 
+def make_esp(medium: Path, target: Path) -> None:
+    """The boot medium's EFI system partition: what UEFI starts GRUB by, with or without Secure Boot."""
+    files = {
+        "::/EFI/BOOT/BOOTX64.EFI": medium / "shimx64.efi",
+        "::/EFI/BOOT/grubx64.efi": medium / "grubx64.efi",
+        "::/boot/grub/grub.cfg": RECIPES / "iso" / "esp.cfg",
+    }
+    # In sectors of 512 bytes, with room for the file system itself.
+    sectors = sum(path.stat().st_size for path in files.values()) // 512 + 1024
+    run(["mformat", "-C", "-i", str(target), "-T", str(sectors), "-v", "BMEFI", "::"])
+    run(["mmd", "-i", str(target), "::/EFI", "::/EFI/BOOT", "::/boot", "::/boot/grub"])
+    for name, path in files.items():
+        run(["mcopy", "-i", str(target), str(path), name])
+
+
 def obtain_iso(medium: Path, project: Path) -> Path:
-    """The boot medium: one image for USB sticks and CDs."""
+    """The boot medium: one image for USB sticks and CDs, BIOS and UEFI."""
     recipe = [RECIPES / "iso", RECIPES / "images.py"]
     key = store.content_key(recipe, medium.name, project.name)
 
     def make(work: Path, out: Path) -> None:
+        esp = work / "esp.img"
+        make_esp(medium, esp)
         content = {
             "live/vmlinuz": medium / "vmlinuz",
             "live/initrd": medium / "initrd",
@@ -81,6 +101,9 @@ def obtain_iso(medium: Path, project: Path) -> Path:
                 "--compress=xz",
                 f"--output={out / 'boot.iso'}",
                 *grafts,
+                # A partition of a stick, and the UEFI's boot image of a CD. BIOS machines know nothing of it.
+                *["-append_partition", "2", "0xef", str(esp)],
+                *["-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot"],
                 "--",
                 "-volid",
                 "BMBOOT",
@@ -97,12 +120,19 @@ def main() -> int:
     parser.add_argument(
         "--only", choices=["medium", "base", "sliver"], help="build one distribution layer and stop"
     )
+    parser.add_argument(
+        "--firmware",
+        type=Path,
+        metavar="FILE",
+        help="list of further firmware packages, for medium and nodes",
+    )
     options = parser.parse_args()
     try:
         pairs = aptsources.candidates(options.mirror)
+        firmware = listed(options.firmware) if options.firmware else []
         distributions = {
-            "medium": Distribution("medium", ["distribution.squashfs", "vmlinuz", "initrd"], pairs),
-            "base": Distribution("base", ["base.tar.zst"], pairs),
+            "medium": Distribution("medium", ["distribution.squashfs", *BOOT_FILES], pairs, firmware),
+            "base": Distribution("base", ["base.tar.zst"], pairs, firmware),
             "sliver": Distribution("sliver", ["sliver.tar.zst"], pairs),
         }
         with store.lock():
@@ -112,9 +142,14 @@ def main() -> int:
             folders = {name: distribution.obtain() for name, distribution in distributions.items()}
             project = obtain_project(folders["medium"])
             iso = obtain_iso(folders["medium"], project)
+            size = (iso / "boot.iso").stat().st_size
+            if size > LIMIT and not firmware:
+                raise RuntimeError(
+                    f"the boot medium has {size / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} are wanted"
+                )
             guest = obtain_guest(folders["base"])
             store.write_index([*folders.values(), project, iso, guest])
-    except (aptsources.SourcesError, store.CommandError, RuntimeError) as error:
+    except (aptsources.SourcesError, store.CommandError, RuntimeError, OSError) as error:
         print(f"images: {error}", file=sys.stderr)
         return 1
     return 0

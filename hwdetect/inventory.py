@@ -15,6 +15,7 @@ from host.mounts import Mount, mount_table
 from host.run import Runner
 from hwdetect import udev
 from hwdetect.content import Contents, DiskState, human_size, inspect
+from hwdetect.lacking import Lacking, lacking
 from hwdetect.udev import Device
 
 # Plug-ins: each is called with the inventory so far and returns names of further kernel modules to load.
@@ -27,6 +28,7 @@ CACHE_LABEL = "BMCACHE"
 _ROLES = {BOOT_LABEL: "boot medium", KEY_LABEL: "key medium", CACHE_LABEL: "cache dongle"}
 MEDIA_ROLES = tuple(_ROLES.values())
 
+_SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 # Whole disks by the kernel's names; loop, ram, zram, dm, sr and fd devices are none.
 _DISK_NAME = re.compile(r"sd[a-z]+|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|cciss!c\d+d\d+|md\d+")
 
@@ -35,7 +37,7 @@ class Firmware(StrEnum):
     """What started the machine."""
 
     BIOS = "bios"
-    EFI = "efi"
+    EFI = "uefi"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Inventory:
     """All that was detected. `memory_bytes` is what the kernel has to give, less than what is plugged in.
 
     `modules` are the kernel modules that drive disks, network interfaces and what they hang on, sorted.
+    `secure_boot`: the firmware started only what is signed. `lacking` is what cannot be used.
     """
 
     machine: Machine
@@ -96,6 +99,8 @@ class Inventory:
     disks: tuple[Disk, ...]
     nics: tuple[Nic, ...]
     modules: tuple[str, ...]
+    secure_boot: bool = False
+    lacking: tuple[Lacking, ...] = ()
 
 
 def detect(run: Runner | None = None) -> Inventory:
@@ -118,8 +123,21 @@ def detect(run: Runner | None = None) -> Inventory:
         disks=disks,
         nics=nics,
         modules=tuple(sorted(set().union(*(modules_of(Path(path)) for path in drivers)))),
+        secure_boot=is_secure(_SECURE_BOOT),
+        # Whoever may not read the kernel's log learns nothing of firmware.
+        lacking=lacking(
+            udev.devices("pci"), udev.devices("usb"), runner(["dmesg", "--notime"], ok=(0, 1)).stdout
+        ),
     )
     return with_plugins(found, [entry.load() for entry in entry_points(group=GROUP)])
+
+
+def is_secure(variable: Path) -> bool:
+    """Say whether Secure Boot is on: four bytes of attributes, then 1 (UEFI spec., 3.3; Linux, efivarfs)."""
+    try:
+        return variable.read_bytes()[4:] == b"\x01"
+    except OSError:
+        return False  # A BIOS, or a firmware that has never heard of it.
 
 
 def with_plugins(inventory: Inventory, detectors: Iterable[Detector]) -> Inventory:
@@ -202,12 +220,14 @@ def describe(inventory: Inventory) -> str:
     machine = " ".join(part for part in (inventory.machine.vendor, inventory.machine.product) if part)
     lines = [
         f"machine  {machine or 'unknown'}, serial {inventory.machine.serial or 'unknown'}",
-        f"         {inventory.firmware}, {inventory.cpus} CPUs, {human_size(inventory.memory_bytes)} memory",
+        f"         {inventory.firmware}{' with Secure Boot' if inventory.secure_boot else ''},"
+        f" {inventory.cpus} CPUs, {human_size(inventory.memory_bytes)} memory",
     ]
     lines += [f"disk     {describe_disk(disk)}" for disk in inventory.disks] or ["disk     none"]
     lines += [
         f"network  {nic.name} {nic.mac} {nic.driver} {nic.model}".rstrip() for nic in inventory.nics
     ] or ["network  none"]
+    lines += [f"lacking  {one}" for one in inventory.lacking]
     return "\n".join([*lines, f"modules  {' '.join(inventory.modules)}"])
 
 

@@ -30,5 +30,7 @@ class DetectHardware(Step):
         )
         dongle = media.dongle.device if media.dongle is not None else ""
         keys = [f"{found.filename} on {found.device}" for found in media.candidates]
+        if inventory.lacking:
+            host.events.tell("hardware.lacking", devices=[str(one) for one in inventory.lacking])
         host.events.tell("media.found", boot_medium=list(media.boot), keys=keys, dongle=dongle)
         return holds(inventory, media)

@@ -199,9 +199,9 @@ def test_the_boot_mediums_root_counts_before_the_key_mediums(site, tmp_path):
     (tmp_path / "iso/live/20-project.squashfs").write_text("x")
     made = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "BMBOOT", "-R", "-o", tmp_path / "boot.iso"]
     subprocess.run([*made, tmp_path / "iso"], check=True, capture_output=True)
-    cli(site.folder, "media", "boot", tmp_path / "boot.iso", tmp_path / "ours.iso")
+    cli(site.folder, "media", "make", tmp_path / "boot.iso", tmp_path / "ours.iso")
     assert "cannot-write-medium" in refused(
-        site.folder, "media", "boot", tmp_path / "ours.iso", tmp_path / "ours.iso"
+        site.folder, "media", "make", tmp_path / "ours.iso", tmp_path / "ours.iso"
     )
     layer = "/live/30-deployment.squashfs"
     take = ["-osirrox", "on", "-indev", tmp_path / "ours.iso", "-extract", layer, tmp_path / "layer"]

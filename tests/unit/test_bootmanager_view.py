@@ -16,3 +16,10 @@ def test_the_plan_of_an_image(tmp_path):
     assert said(tmp_path, "image.planned", image="base", **sizes) == (
         "image base, planned: 3.0 MiB from what is on the disk, 0.5 MiB from the dongle, 10.0 MiB to fetch\n"
     )
+
+
+def test_hardware_that_cannot_be_used_is_named(tmp_path):
+    devices = ["pci 0000:02:00.0 [8086:1533]: no driver", "usb 1-5 [0cf3:9271]: no firmware x.fw"]
+    assert said(tmp_path, "hardware.lacking", devices=devices) == (
+        f"hardware that cannot be used: {devices[0]}; {devices[1]}\n"
+    )

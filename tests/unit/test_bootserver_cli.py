@@ -48,8 +48,8 @@ def test_a_folder_that_is_a_servers_is_named_as_that(server):
 def test_what_is_no_boot_medium_is_not_made_into_one(server, tmp_path):
     other, made = tmp_path / "passwd", tmp_path / "ours.iso"
     other.write_text("root:x:0:0\n")
-    said = server.cli("media", "boot", str(other), str(made), status=1)
-    assert f"{other} is no image of the boot medium" in said
+    said = server.cli("media", "make", str(other), str(made), status=1)
+    assert f"{other} is no image of the general boot medium" in said
     assert not made.exists()
 
 
@@ -81,6 +81,7 @@ def test_a_programming_error_is_told_without_a_traceback(server, monkeypatch):
         ["media", "key", "node1", "x", "--static", "10.0.2.15/24"],
         ["media", "key", "node1", "x", "--static", "10.0.2.15", "--gateway", "10.0.2.2"],
         ["media", "key", "node1", "x", "--static", "junk/24", "--gateway", "10.0.2.2"],
+        ["media", "make", __file__, "x", "--server", "http://10.0.2.2:8080"],
         ["serve", "--listen", "nowhere"],
         ["slice", "add", "x", "--image", "sliver", "--attribute", "novalue"],
         ["slice", "set", "x"],

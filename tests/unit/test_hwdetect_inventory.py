@@ -23,6 +23,7 @@ from hwdetect.inventory import (
     roles_of,
     with_plugins,
 )
+from hwdetect.lacking import Lacking
 from hwdetect.udev import Device
 from wire.structure import structure, unstructure
 
@@ -167,6 +168,7 @@ def inventory():
         tuple(disks().values()),
         nics,
         ("ahci",),
+        lacking=(Lacking("usb", "1-2:1.0", "46f4:0001", "", "some.fw"),),
     )
 
 
@@ -195,6 +197,10 @@ def test_people_see_what_they_need_to_find_a_disk():
     ):
         assert said in text
     assert "disk     none" in describe(replace(inventory(), disks=(), nics=()))
+    nic = Lacking("pci", "0000:02:00.0", "8086:1533", "I210")
+    signed = replace(inventory(), firmware=Firmware.EFI, secure_boot=True, lacking=(nic,))
+    assert "uefi with Secure Boot, 2 CPUs" in describe(signed)
+    assert "lacking  pci 0000:02:00.0 [8086:1533] I210: no driver" in describe(signed)
 
 
 def test_without_sfdisk_the_kernel_knows_what_partitions_there_are(tmp_path, monkeypatch):

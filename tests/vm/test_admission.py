@@ -24,7 +24,7 @@ def test_a_machine_without_identity_waits_for_the_operator(new_site: MakeSite) -
     # Whose images are right is known from the boot medium alone, which is this deployment's own.
     media.key_medium(site.key, key_text(site))
     iso = site.folder / "ours.iso"
-    server.cli("media", "boot", str(site.built.iso), str(iso))
+    server.cli("media", "make", str(site.built.iso), str(iso))
     site.change(boot=DirectKernel(site.built.kernel, site.built.initrd, kernel_arguments(), iso))
     blank = media.digest(site.system)
 

@@ -17,6 +17,7 @@ def test_usb_stick_starts_the_installed_system_by_a_reboot_into_the_disk(install
         "systemd.show_status=false bm.chain=reboot bm.events=/dev/ttyS1",
     )  # fmt: skip
     site.change(boot=UsbStick(stick))
+    before = media.digest(stick)
 
     site.power_on()
     site.machine.wait_event("state.entered", state="boot", timeout=limits.BOOT)
@@ -24,6 +25,7 @@ def test_usb_stick_starts_the_installed_system_by_a_reboot_into_the_disk(install
     assert_node_is_up(site)
     # The stick could have been written.
     assert site.machine.written("medium") == 0
+    assert media.digest(stick) == before
 
 
 def test_cd_starts_the_installed_system(installed: MakeSite) -> None:

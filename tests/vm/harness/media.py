@@ -82,6 +82,15 @@ def remastered(path: Path, iso: Path, old: str, new: str) -> Path:
     return path
 
 
+def without_cd_record(path: Path) -> Path:
+    """Take from a boot medium what makes it one on a CD, so that a firmware finds its partitions only."""
+    with path.open("r+b") as image:
+        # The sector behind the primary volume descriptor says whose boot record it is (El Torito, figure 7).
+        image.seek(17 * 2048 + 7)
+        image.write(bytes(32))
+    return path
+
+
 def copy(source: Path, target: Path) -> Path:
     """Copy an image, keeping its holes."""
     run("cp", "--sparse=always", "--reflink=auto", source, target)

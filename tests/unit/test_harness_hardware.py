@@ -11,6 +11,7 @@ from tests.vm.harness.hardware import (
     Cd,
     DirectKernel,
     Disk,
+    Firmware,
     FirstDisk,
     Hardware,
     Nic,
@@ -71,6 +72,15 @@ def test_without_boot_medium_the_first_disk_boots() -> None:
     disks = (Disk("a", Path("/a")), Disk("b", Path("/b")))
     told = argv(Hardware(FirstDisk(), disks), WIRES, "tcg")
     assert [word for word in told if "bootindex" in word] == ["virtio-blk-pci,id=a,drive=drive-a,bootindex=0"]
+
+
+def test_firmware() -> None:
+    assert "pflash" not in line(Hardware(FirstDisk()))
+    assert "OVMF_VARS_4M.fd,snapshot=on" in line(Hardware(FirstDisk(), firmware=Firmware.UEFI))
+    told = line(Hardware(FirstDisk(), firmware=Firmware.SECURE_BOOT))
+    assert "q35,smm=on" in told
+    assert "property=secure,value=on" in told
+    assert "OVMF_CODE_4M.ms.fd,readonly=on" in told
 
 
 def test_network_forwards_only_from_loopback() -> None:

@@ -22,6 +22,14 @@ class Bus(StrEnum):
     SCSI = "scsi"
 
 
+class Firmware(StrEnum):
+    """What starts the machine. UEFI's memory is as from the factory at each power-on."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    SECURE_BOOT = "secure-boot"
+
+
 class Nic(StrEnum):
     """Network cards; both sit on QEMU's user network (DHCP gives 10.0.2.15, the host is 10.0.2.2)."""
 
@@ -93,6 +101,7 @@ class Hardware:
     memory_mib: int = 1024
     smp: int = 1
     screen: bool = False
+    firmware: Firmware = Firmware.BIOS
     nic: Nic = Nic.VIRTIO
     mac: str = "52:54:00:12:34:56"
     forwards: tuple[tuple[int, int], ...] = ()
@@ -108,6 +117,12 @@ class Wires:
     events: Path
 
 
+# Debian's package ovmf; with the keys of Microsoft, who signs Debian's shim, enrolled in the second.
+_OVMF = Path("/usr/share/OVMF")
+_UEFI = {
+    Firmware.UEFI: ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+    Firmware.SECURE_BOOT: ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd"),
+}
 _MACHINE = {"kvm": ("kvm", "host"), "tcg": ("tcg,tb-size=256", "qemu64")}
 """Accelerator and CPU. Measured under TCG: the plain qemu64 is a tenth faster than `max`, whose vector
 instructions cost more to emulate than they save; it counts as an AMD CPU, so that Linux leaves page table
@@ -119,7 +134,7 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     accel, cpu = _MACHINE[accelerator]
     line = [
         qemu, "-nodefaults", "-no-user-config", "-display", "none",
-        "-machine", "q35", "-accel", accel, "-cpu", cpu,
+        "-machine", _board(hardware.firmware), "-accel", accel, "-cpu", cpu,
         "-m", str(hardware.memory_mib), "-smp", str(hardware.smp),
         *(["-device", "VGA"] if hardware.screen else []),
         "-device", "virtio-rng-pci", "-device", "qemu-xhci,id=xhci", "-device", "virtio-scsi-pci,id=scsi",
@@ -130,11 +145,32 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     for name, text in hardware.credentials:
         coded = base64.b64encode(text.encode()).decode()
         line += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"]
+    line += _firmware(hardware.firmware)
     line += _boot(hardware.boot)
     bootable = isinstance(hardware.boot, FirstDisk)
     for number, disk in enumerate(hardware.disks):
         line += _disk(disk, number, boot_index=0 if bootable and disk is hardware.disks[0] else None)
     return line + _network(hardware)
+
+
+def _board(firmware: Firmware) -> str:
+    # What checks signatures is out of the system's reach: in system management mode.
+    return "q35,smm=on" if firmware is Firmware.SECURE_BOOT else "q35"
+
+
+def _firmware(firmware: Firmware) -> list[str]:
+    if firmware is Firmware.BIOS:
+        return []
+    code, memory = (_OVMF / name for name in _UEFI[firmware])
+    return [
+        "-global", f"driver=cfi.pflash01,property=secure,value={_on(firmware is Firmware.SECURE_BOOT)}",
+        "-drive", f"if=pflash,unit=0,format=raw,file={code},readonly=on",
+        "-drive", f"if=pflash,unit=1,format=raw,file={memory},snapshot=on",
+    ]  # fmt: skip
+
+
+def _on(wanted: bool) -> str:
+    return "on" if wanted else "off"
 
 
 def _boot(boot: Boot) -> list[str]:
@@ -210,7 +246,7 @@ def _disk(disk: Disk, number: int = 0, boot_index: int | None = None) -> list[st
     if disk.serial:
         device += f",serial={disk.serial}"
     if disk.bus is Bus.USB:
-        device += f",removable={'on' if disk.removable else 'off'}"
+        device += f",removable={_on(disk.removable)}"
     if boot_index is not None:
         device += f",bootindex={boot_index}"
     return [*_drive(disk), "-device", device]

@@ -14,10 +14,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from host import disks, lvm
 from host.run import Runner
-from host.storage import EXTENT_MIB, MIB, VOLUME_GROUP, Layout, LayoutDisk, partition_node
+from host.storage import (
+    EXTENT_MIB,
+    MIB,
+    VOLUME_GROUP,
+    Layout,
+    LayoutDisk,
+    PartitionType,
+    partition_node,
+)
 from wire.errors import CommandError, UnsupportedHardware
 
 log = logging.getLogger(__name__)
@@ -176,7 +185,7 @@ def _claimed(layout: Layout, tables: Sequence[disks.Table | None]) -> bool:
 
 def _partitioned(layout: Layout, tables: Sequence[disks.Table | None]) -> bool:
     for disk, table in zip(layout.disks, tables, strict=True):
-        planned = tuple((part.number, part.start, part.size) for part in layout.partitions(disk))
+        planned = tuple((part.number, part.type, part.start, part.size) for part in layout.partitions(disk))
         if table is None or table.kind != "gpt" or table.partitions != planned:
             return False
     return True
@@ -189,8 +198,8 @@ def _members(layout: Layout) -> tuple[str, ...]:
 
 def _missing(layout: Layout) -> list[str]:
     """Return the device nodes that are not there."""
-    names = ["slivers", *(name for name, _ in layout.volumes)]
-    nodes = [layout.boot_device, *_members(layout), *(layout.volume_device(name) for name in names)]
+    volumes = [layout.volume_device(name) for name in ("slivers", *(name for name, _ in layout.volumes))]
+    nodes = [layout.esp_device, layout.boot_device, *_members(layout), *volumes]
     return [node for node in nodes if not Path(node).exists()]
 
 
@@ -253,7 +262,8 @@ def _partition(session: Any, layout: Layout, disk: LayoutDisk) -> list[Any]:
     members = []
     for part in layout.partitions(disk):
         partition = session.new_partition(
-            fmt_type={"bios": "biosboot", "pv": "lvmpv"}.get(part.name),
+            fmt_type="lvmpv" if part.type is PartitionType.LVM else None,
+            part_type_uuid=UUID(part.type),
             parents=[device],
             start=part.start // sector,
             end=(part.start + part.size) // sector - 1,
@@ -261,6 +271,6 @@ def _partition(session: Any, layout: Layout, disk: LayoutDisk) -> list[Any]:
         # What it wipes by this was wiped before the partition existed.
         partition._wipe = lambda: None
         session.create_device(partition)
-        if part.name == "pv":
+        if part.type is PartitionType.LVM:
             members.append(partition)
     return members

@@ -37,11 +37,11 @@ class DiskBusy(UnsupportedHardware):
 
 @dataclass(frozen=True)
 class Table:
-    """A partition table: type, GUID, and of each partition number, start and size in bytes."""
+    """A partition table: kind, GUID, and of each partition number, type, start and size in bytes."""
 
     kind: str
     guid: str
-    partitions: tuple[tuple[int, int, int], ...]
+    partitions: tuple[tuple[int, str, int, int], ...]
 
 
 def settle(run: Runner) -> None:
@@ -80,7 +80,7 @@ def read_table(run: Runner, path: str) -> Table | None:
         kind=table["label"],
         guid=table.get("id", "").lower(),
         partitions=tuple(
-            (_number(entry["node"]), entry["start"] * sector, entry["size"] * sector)
+            (_number(entry["node"]), entry["type"].lower(), entry["start"] * sector, entry["size"] * sector)
             for entry in table.get("partitions", [])
         ),
     )

@@ -20,6 +20,18 @@ SLIVERS_MIB = 128
 OVERHEAD_MIB = 16
 # LVM's default. Sizes of volumes are rounded up to it.
 EXTENT_MIB = 4
+# Of the EFI system partition: on a disk with sectors of 4096 bytes no smaller FAT32 has its 65525 clusters.
+ESP_MIB = 260
+ESP_NUMBER = 2
+
+
+class PartitionType(StrEnum):
+    """What a partition is for, as GPT says it."""
+
+    BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
+    EFI_SYSTEM = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+    LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+    LVM = "e6d6d379-f507-44c2-a23c-238f2a3df928"
 
 
 class DiskRole(StrEnum):
@@ -50,10 +62,11 @@ class LayoutDisk:
 
 @dataclass(frozen=True)
 class PlannedPartition:
-    """A partition: name, number, and in bytes where it starts and how long it is."""
+    """A partition: name, number, type, and in bytes where it starts and how long it is."""
 
     name: str
     number: int
+    type: PartitionType
     start: int
     size: int
 
@@ -75,9 +88,14 @@ class Layout:
         return (self.system, *self.data)
 
     @property
+    def esp_device(self) -> str:
+        """Device node of the EFI system partition."""
+        return partition_node(self.system.path, ESP_NUMBER)
+
+    @property
     def boot_device(self) -> str:
         """Device node of the boot partition."""
-        return partition_node(self.system.path, 2)
+        return partition_node(self.system.path, 3)
 
     @property
     def volumes(self) -> tuple[tuple[str, int], ...]:
@@ -89,12 +107,14 @@ class Layout:
         # The last MiB is left to the table's copy.
         end = (disk.size_bytes // MIB - 1) * MIB
         if disk != self.system:
-            return (PlannedPartition("pv", 1, MIB, end - MIB),)
-        pv = (2 + self.boot_mib) * MIB
+            return (PlannedPartition("pv", 1, PartitionType.LVM, MIB, end - MIB),)
+        boot = (2 + ESP_MIB) * MIB
+        pv = boot + self.boot_mib * MIB
         return (
-            PlannedPartition("bios", 1, MIB, MIB),
-            PlannedPartition("boot", 2, 2 * MIB, self.boot_mib * MIB),
-            PlannedPartition("pv", 3, pv, end - pv),
+            PlannedPartition("bios", 1, PartitionType.BIOS_BOOT, MIB, MIB),
+            PlannedPartition("esp", ESP_NUMBER, PartitionType.EFI_SYSTEM, 2 * MIB, ESP_MIB * MIB),
+            PlannedPartition("boot", 3, PartitionType.LINUX, boot, self.boot_mib * MIB),
+            PlannedPartition("pv", 4, PartitionType.LVM, pv, end - pv),
         )
 
     def volume_device(self, name: str) -> str:
@@ -143,7 +163,7 @@ def partition_node(disk: str, number: int) -> str:
 
 def system_disk_mib(boot_mib: int, swap_mib: int, root_mib: int) -> int:
     """Return how large a system disk must be at least for these volumes, in MiB."""
-    return boot_mib + _extents(swap_mib) + _extents(root_mib) + SLIVERS_MIB + OVERHEAD_MIB
+    return ESP_MIB + boot_mib + _extents(swap_mib) + _extents(root_mib) + SLIVERS_MIB + OVERHEAD_MIB
 
 
 def _extents(mib: int) -> int:

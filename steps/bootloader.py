@@ -1,10 +1,11 @@
-"""Make the initramfs and put GRUB on the system disk."""
+"""Make the initramfs and put GRUB on the system disk, for BIOS and for UEFI."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from host.esp import make_esp
 from host.files import write_atomic
 from host.initramfs import make_initramfs
 from host.installed import InstalledKernel, kernel_versions, newest_kernel
@@ -19,7 +20,7 @@ SLOW = 1200.0
 
 
 class Bootloader(Step):
-    """The disk boots by itself: initramfs, GRUB and its menu are in place."""
+    """The disk boots by itself, whatever the firmware: initramfs, GRUB and its menu are in place."""
 
     name = "bootloader"
     title = "Make initramfs and install GRUB"
@@ -29,21 +30,25 @@ class Bootloader(Step):
     def observe(self, context: Context) -> Observation:
         if read_installed(context.host.run, MARKER) == _marker(context):
             return holds()
-        disk = context.facts[Layout].system
-        return lacks(Change(Keeps.CREATE, disk.path, "GRUB and initramfs"))
+        layout = context.facts[Layout]
+        return lacks(
+            Change(Keeps.CREATE, layout.system.path, "GRUB and initramfs"),
+            Change(Keeps.CREATE, layout.esp_device, "signed loaders for UEFI"),
+        )
 
     def run(self, context: Context) -> None:
         with target(context.host.run, for_chroot=True) as root:
             self._initramfs(context, root)
             context.progress(0.7, "GRUB")
-            disk = context.facts[Layout].system.path
-            install = ["grub-install", "--target=i386-pc", "--no-floppy", disk]
+            layout = context.facts[Layout]
+            install = ["grub-install", "--target=i386-pc", "--no-floppy", layout.system.path]
             context.host.run(install, root=root, timeout=SLOW)
+            make_esp(context.host.run, layout.esp_device, root)
             # What the boot medium's GRUB reads and clears to let the disk boot once.
             context.host.run(["grub-editenv", "/boot/grub/bmenv", "create"], root=root)
             kernel = newest_kernel(root, context.facts[NodeDetails].kernel_arguments)
             write_atomic(root / "boot/grub/grub.cfg", _menu(kernel))
-        # Written after the unmount has made the rest durable: /boot is another file system.
+        # Written after the unmount has made the rest durable: these are other file systems.
         with target(context.host.run) as root:
             write_atomic(root / MARKER, _marker(context))
 
@@ -61,9 +66,12 @@ def _menu(kernel: InstalledKernel) -> str:
     Not update-grub's: it asks every disk of the machine what it holds, and foreign ones are not ours to ask.
     """
     return f"""# Written by bootmanager.
-serial --unit=0 --speed=115200
-terminal_input console serial
-terminal_output console serial
+if [ "$grub_platform" = pc ]; then
+    # UEFI firmware's own console is there already, the serial one too.
+    serial --unit=0 --speed=115200
+    terminal_input console serial
+    terminal_output console serial
+fi
 set timeout=1
 search --no-floppy --label {BOOT_LABEL} --set=root
 menuentry "{kernel.version}" {{

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwdetect.inventory import Firmware, Inventory
+from hwdetect.inventory import Inventory
 from steps.base import Context, Effect, Observation, Step, holds
 from wire.errors import UnsupportedHardware
 from wire.messages import NodeDetails
@@ -26,16 +26,8 @@ class NoNetworkInterface(UnsupportedHardware):
     hint = "Put in a network card that the boot medium's kernel knows."
 
 
-class FirmwareUnsupported(UnsupportedHardware):
-    """The machine was started by a firmware that the installed disk could not be started by."""
-
-    code = "firmware-unsupported"
-    title = "The machine was not started by a BIOS"
-    hint = "Switch the firmware to legacy (BIOS) boot."
-
-
 class CheckHardware(Step):
-    """The machine has the minimum of memory, a network interface and the right firmware.
+    """The machine has the minimum of memory and a network interface.
 
     Whether a disk is large enough is judged where disks are chosen.
     """
@@ -51,10 +43,8 @@ class CheckHardware(Step):
 
 
 def check(inventory: Inventory, memory_mib: int) -> None:
-    """Raise InsufficientMemory, NoNetworkInterface or FirmwareUnsupported where something is lacking."""
+    """Raise InsufficientMemory or NoNetworkInterface where something is lacking."""
     if inventory.memory_bytes < memory_mib * MIB:
         raise InsufficientMemory(f"{inventory.memory_bytes // MIB} MiB, {memory_mib} MiB are needed")
     if not inventory.nics:
         raise NoNetworkInterface("none was found")
-    if inventory.firmware is not Firmware.BIOS:
-        raise FirmwareUnsupported("the medium was started by EFI, the layout has no EFI system partition")

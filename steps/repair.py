@@ -1,16 +1,17 @@
-"""Small repairs of an installation: its network follows the key medium."""
+"""Small repairs of an installation: its network follows the key medium, UEFI firmware finds its loaders."""
 
 from __future__ import annotations
 
 from host import network
+from host.esp import esp_of_root, is_whole, make_esp
 from host.mark import Mark
-from host.target import read_installed, target
+from host.target import read_installed, target, target_read_only
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.nodeconf import NodeConfiguration
 
 
 class Repair(Step):
-    """The installed system finds the network the way this boot did."""
+    """The installed system finds the network the way this boot did, and UEFI firmware the system."""
 
     name = "repair"
     title = "Repair small things"
@@ -18,12 +19,20 @@ class Repair(Step):
     needs = (Mark, NodeConfiguration)
 
     def observe(self, context: Context) -> Observation:
+        run, changes = context.host.run, []
         path = network.INSTALLED_FOLDER / network.FILE_NAME
-        if read_installed(context.host.run, path) == network.render(context.facts[NodeConfiguration].network):
-            return holds()
-        return lacks(Change(Keeps.CREATE, f"/{path}", "network of the key medium"))
+        if read_installed(run, path) != network.render(context.facts[NodeConfiguration].network):
+            changes.append(Change(Keeps.CREATE, f"/{path}", "network of the key medium"))
+        esp = esp_of_root(run)
+        with target_read_only(run) as root:
+            if not is_whole(run, esp, root):
+                changes.append(Change(Keeps.CREATE, esp, "signed loaders for UEFI"))
+        return lacks(*changes) if changes else holds()
 
     def run(self, context: Context) -> None:
-        settings = context.facts[NodeConfiguration].network
-        with target(context.host.run) as root:
+        run, settings = context.host.run, context.facts[NodeConfiguration].network
+        esp = esp_of_root(run)
+        with target(run) as root:
             network.write(settings, root / network.INSTALLED_FOLDER)
+            if not is_whole(run, esp, root):
+                make_esp(run, esp, root)

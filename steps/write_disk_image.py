@@ -11,7 +11,7 @@ from host.disks import refuse_in_use, release
 from host.storage import DiskRole, claim_guid, claimed_role
 from hwdetect.content import MIB, DiskState, human_size
 from hwdetect.disks import image_disk, named_disk
-from hwdetect.inventory import Disk, Inventory
+from hwdetect.inventory import Disk, Firmware, Inventory
 from hwdetect.media import Media
 from hwdetect.written import HEAD_BYTES, head_of, recognised, table_id
 from images.cache import Cache
@@ -24,7 +24,7 @@ from images.source import Source, source_of
 from images.trust import SignedImages
 from images.unpack import load_manifest
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
-from wire.errors import BootError, ConfigurationError
+from wire.errors import BootError, ConfigurationError, UnsupportedHardware
 from wire.messages import DiskOrder, DiskRecord, ImageRef, NodeDetails
 from wire.nodeconf import NodeConfiguration
 
@@ -43,6 +43,14 @@ class DiskImageNameless(ConfigurationError):
     code = "disk-image-nameless"
     title = "The disk image has no partition table with an id"
     hint = "Publish an image of a disk with a GPT, or an MBR whose disk id is not 0."
+
+
+class FirmwareUnsupported(UnsupportedHardware):
+    """The machine was started by a firmware that could not start the other system from the disk."""
+
+    code = "firmware-unsupported"
+    title = "The machine was not started by a BIOS, which another system's disk needs"
+    hint = "Switch the firmware to legacy (BIOS) boot."
 
 
 class WriteDiskImage(Step):
@@ -95,6 +103,8 @@ class WriteOrderedImage(Step):
         order = context.facts[NodeDetails].disk_image
         if not order.id:
             raise NothingOrdered("its configuration names none")
+        if context.facts[Inventory].firmware is not Firmware.BIOS:
+            raise FirmwareUnsupported("the medium was started by UEFI")
         record = self._records(context).of(order.id)
         if record is not None and record.whole:
             return holds()

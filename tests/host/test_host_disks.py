@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from host import storage
 from host.disks import DiskBusy, read_table, refuse_in_use, renew_claim, zero, zero_start
 from host.run import Runner
 from host.storage import MIB, DiskRole, Layout, LayoutDisk, claim_guid
@@ -21,7 +22,8 @@ def command(*words, text=""):
 
 
 @pytest.fixture
-def node(tmp_path):
+def node(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "ESP_MIB", 16)
     image = tmp_path / "disk"
     image.touch()
     os.truncate(image, SIZE)

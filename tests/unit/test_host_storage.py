@@ -12,10 +12,12 @@ from host.blivet_storage import BlivetStorage, VolumeGroupElsewhere
 from host.run import Completed
 from host.storage import (
     CLAIM_MAGIC,
+    ESP_MIB,
     MIB,
     DiskRole,
     Layout,
     LayoutDisk,
+    PartitionType,
     claim_guid,
     claimed_role,
     filesystem_uuid,
@@ -37,7 +39,8 @@ DATA = LayoutDisk("/dev/nvme0n1", "B", 2 * GIB + 12345, claim_guid("run", DiskRo
 def test_partitions_are_aligned_adjacent_and_leave_the_table_its_place():
     plan = layout(DATA)
     parts = plan.partitions(plan.system)
-    assert [(part.name, part.number) for part in parts] == [("bios", 1), ("boot", 2), ("pv", 3)]
+    assert [(part.number, part.name) for part in parts] == [(1, "bios"), (2, "esp"), (3, "boot"), (4, "pv")]
+    assert (plan.esp_device, plan.boot_device) == ("/dev/vda2", "/dev/vda3")
     assert parts[0].start == MIB
     for before, after in itertools.pairwise(parts):
         assert before.start + before.size == after.start
@@ -49,7 +52,7 @@ def test_partitions_are_aligned_adjacent_and_leave_the_table_its_place():
 
 def test_volumes_are_whole_extents():
     assert layout().volumes == (("swap", 252), ("root", 3072))
-    assert system_disk_mib(512, 250, 3072) > 512 + 252 + 3072
+    assert system_disk_mib(512, 250, 3072) > ESP_MIB + 512 + 252 + 3072
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,8 @@ class Answers:
 
 SFDISK = """{"partitiontable": {"label": "gpt", "id": "B007B007-0A65-80BC-8C9B-6A237F92CFBB",
  "device": "/dev/nvme0n1", "unit": "sectors", "firstlba": 2048, "lastlba": 12582878, "sectorsize": 512,
- "partitions": [{"node": "/dev/nvme0n1p1", "start": 2048, "size": 2048, "type": "X", "uuid": "Y"},
+ "partitions": [{"node": "/dev/nvme0n1p1", "start": 2048, "size": 2048,
+                 "type": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "uuid": "Y"},
                 {"node": "/dev/nvme0n1p12", "start": 4096, "size": 1048576, "type": "X", "uuid": "Z"}]}}"""
 
 
@@ -110,7 +114,7 @@ def test_a_table_is_read_in_bytes():
     assert table == disks.Table(
         "gpt",
         "b007b007-0a65-80bc-8c9b-6a237f92cfbb",
-        ((1, MIB, MIB), (12, 2 * MIB, 512 * MIB)),
+        ((1, PartitionType.EFI_SYSTEM, MIB, MIB), (12, "x", 2 * MIB, 512 * MIB)),
     )
 
 
@@ -132,6 +136,30 @@ def test_a_group_is_read_and_one_of_the_same_name_beside_it_makes_it_none():
     assert group.volumes == (lvm.Volume("root", 4194304, "linear", "/dev/vda3(0)"),)
     assert lvm.read_group(Answers(lvs=volumes(root, twin)), "bmnode", ["/dev/vda3"]) is None
     assert lvm.read_group(Answers(lvs=volumes(other)), "bmnode", ["/dev/vda3"]) is None
+
+
+def test_a_layout_fits_only_with_partitions_of_the_right_types(tmp_path, monkeypatch):
+    monkeypatch.setattr(disks, "SYS_BLOCK", tmp_path)
+    (tmp_path / "vda/vda4/partition").mkdir(parents=True)
+    (tmp_path / "vda4").symlink_to("vda/vda4")
+    plan = layout()
+    parts = [
+        {"node": f"/dev/vda{part.number}", "start": part.start // 512, "size": part.size // 512}
+        | {"type": part.type.upper()}
+        for part in plan.partitions(plan.system)
+    ]
+    table = {"label": "gpt", "id": plan.system.claim.upper(), "sectorsize": 512, "partitions": parts}
+    sizes = dict(plan.volumes) | {"slivers": 4}
+    rows = [("bmnode", "u", name, str(mib * MIB), "linear", "/dev/vda4(0)") for name, mib in sizes.items()]
+
+    def keeps():
+        said = json.dumps({"partitiontable": table})
+        members = {"pv": [{"pv_name": "/dev/vda4", "vg_name": "bmnode"}]}
+        return BlivetStorage(Answers(sfdisk=said, pvs=members, lvs=volumes(*rows))).keeps(plan)
+
+    assert keeps()
+    parts[1]["type"] = PartitionType.LINUX.upper()
+    assert not keeps()
 
 
 def test_a_missing_physical_volume_is_not_taken_for_a_device():

@@ -114,8 +114,8 @@ BAD = {
     "only a stick": ([blank("sda", bus="usb")], DiskPolicy(), NoDisk, "does not name it"),
     "only the boot medium": ([blank("vda", roles=("boot medium",))], DiskPolicy(), NoDisk, "boot medium"),
     "unreadable": ([blank("vda", state=DiskState.UNREADABLE)], DiskPolicy(), NoDisk, "cannot be read"),
-    "too small": ([blank("vda", size_bytes=GIB)], DiskPolicy(), DiskTooSmall, "4096 MiB"),
-    "named, too small": ([blank("vda", size_bytes=GIB)], NAMED, DiskTooSmall, "4096 MiB"),
+    "too small": ([blank("vda", size_bytes=GIB)], DiskPolicy(), DiskTooSmall, "4244 MiB"),
+    "named, too small": ([blank("vda", size_bytes=GIB)], NAMED, DiskTooSmall, "4244 MiB"),
     "foreign": ([foreign("vda")], DiskPolicy(), DiskHoldsData, "ext4 precious"),
     "two blank ones": ([blank("vda"), blank("vdb")], DiskPolicy(), DisksAmbiguous, "S-vda"),
     "two former system disks": (
@@ -184,7 +184,7 @@ def test_refused_disks_are_told_with_the_reason():
 
 
 def test_volumes_that_are_larger_than_the_disk():
-    with pytest.raises(DiskTooSmall, match="22416 MiB are needed"):
+    with pytest.raises(DiskTooSmall, match="22676 MiB are needed"):
         pick(blank("vda"), sizes=VolumeSizes(root_mib=21 * 1024))
 
 

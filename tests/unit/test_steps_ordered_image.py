@@ -9,6 +9,7 @@ from host.server import ServerClient
 from host.storage import DiskRole, claim_guid
 from hwdetect.content import MIB, DiskState
 from hwdetect.disks import DiskHoldsData, DiskRefused, DiskTooSmall
+from hwdetect.inventory import Firmware, Inventory
 from hwdetect.media import Dongle, Media
 from images import disk_make
 from images.cache import Cache
@@ -19,7 +20,12 @@ from images.documents import Document, Documents
 from images.manifest import SignedImage
 from steps import write_disk_image as module
 from steps.base import Context, Effect, Keeps
-from steps.write_disk_image import DiskImageNameless, NothingOrdered, WriteOrderedImage
+from steps.write_disk_image import (
+    DiskImageNameless,
+    FirmwareUnsupported,
+    NothingOrdered,
+    WriteOrderedImage,
+)
 from tests.disk_images import FromStore, change, sparse
 from tests.unit.disk_bench import DISK_BYTES, TABLE, Bench
 from tests.unit.signed_site import KEY
@@ -99,6 +105,14 @@ def test_the_plan_names_the_disk_and_what_it_holds_and_changes_nothing(bench):
     assert (destroyed.keeps, created.keeps) == (Keeps.DESTROY, Keeps.CREATE)
     assert destroyed.text == "Testdisk, serial S-1, 5.0 MiB: ext4 precious"
     assert "image appliance" in created.text
+    bench.assert_untouched()
+
+
+def test_where_only_uefi_could_start_it_nothing_is_written(bench):
+    context = bench.context()
+    behind_uefi = replace(context.facts[Inventory], firmware=Firmware.EFI)
+    with pytest.raises(FirmwareUnsupported):
+        bench.step.observe(Context(context.host, context.facts.plus(behind_uefi)))
     bench.assert_untouched()
 
 

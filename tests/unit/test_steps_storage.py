@@ -18,7 +18,7 @@ from hwdetect.media import Media
 from images.cache import Cache
 from steps import format as format_step
 from steps.base import Context, Facts, Keeps
-from steps.check_hardware import FirmwareUnsupported, InsufficientMemory, NoNetworkInterface, check
+from steps.check_hardware import InsufficientMemory, NoNetworkInterface, check
 from steps.choose_disks import ChooseDisks
 from steps.format import Format
 from steps.partition import Partition
@@ -97,8 +97,6 @@ def test_minimum_hardware():
         check(good, 1025)
     with pytest.raises(NoNetworkInterface):
         check(replace(good, nics=()), 512)
-    with pytest.raises(FirmwareUnsupported):
-        check(replace(good, firmware=Firmware.EFI), 512)
 
 
 def test_the_choice_tells_which_disks_are_left_alone():
@@ -123,7 +121,8 @@ def test_partitioning_says_what_is_destroyed_disk_by_disk():
     assert [change.target for change in destroyed] == ["/dev/vdb"]
     assert destroyed[0].text == "Model, serial S-vdb, 8.0 GiB: vdb1: LVM physical volume, 8.0 GiB"
     created = [(change.target, change.text) for change in seen.changes if change.keeps is Keeps.CREATE]
-    assert ("/dev/vda", "partition 2 (boot), 512.0 MiB") in created
+    assert ("/dev/vda", "partition 2 (esp), 260.0 MiB") in created
+    assert ("/dev/vda", "partition 3 (boot), 512.0 MiB") in created
     assert ("/dev/vda", "volumes swap, root, slivers") in created
 
 

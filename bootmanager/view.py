@@ -47,6 +47,11 @@ class ConsoleView:
                 return self._progress(str(data["step"]), data.get("fraction"), str(data["detail"]))
             case "wait.started":
                 return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
+            case "network.up":
+                return f"{data['interface']} {data['mac']}: {data['address']}, gateway {data['gateway']}"
+            case "network.dead_end":
+                where = f"{data['interface']}, gateway {data['gateway']}"
+                return f"network: no answer of {data['goal']} through {where}"
             case "image.planned":
                 sizes = (data[name] / 2**20 for name in ("tree_bytes", "cache_bytes", "fetch_bytes"))
                 from_disk, from_dongle, fetch = (f"{size:.1f} MiB" for size in sizes)

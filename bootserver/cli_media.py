@@ -16,7 +16,28 @@ from bootserver.metadata import trusted_root
 from bootserver.state import State
 from host.run import Runner
 from wire.enrolment import Token
+from wire.nodenet import KEYS
 from wire.session import NodeKey
+
+
+def _pairs(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in KEYS or not equals or not value or '"' in value or not value.isprintable():
+            raise click.BadParameter(f"KEY=VALUE wanted, with KEY one of {', '.join(KEYS)}")
+        found[key] = value
+    return found
+
+
+set_option = click.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_pairs,
+    help="Another key of the node's network, such as VLAN_ID or BOND_DEVICES; once for each.",
+)
 
 
 @click.group()
@@ -33,6 +54,7 @@ def media() -> None:
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="With --static; at most twice.")
 @click.option("--device", default="", help="The interface's MAC address or name, if there are several.")
 @click.option("--proxy", default="", help="The URL of an HTTP proxy.")
+@set_option
 def key(
     name: str,
     file: Path,
@@ -42,6 +64,7 @@ def key(
     dns: tuple[str, ...],
     device: str,
     proxy: str,
+    others: dict[str, str],
 ) -> None:
     """Write the key medium of node NAME as a disk image FILE (vfat, label BMKEY, mode 0600).
 
@@ -54,7 +77,7 @@ def key(
     if not url:
         raise NoServerUrl(name)
     authority = state.tls.authority_pem(url)
-    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority)
+    content = KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority, others)
     write_key_medium(file, content, trusted_root(state.metadata), Runner())
     click.echo(f"wrote {file}")
 
@@ -64,13 +87,21 @@ def key(
 @click.option("--server", default="", help="The URL that nodes reach this server at.")
 @click.option("--device", default="", help="The interface's MAC address or name, if there are several.")
 @click.option("--proxy", default="", help="The URL of an HTTP proxy.")
+@set_option
 @click.option(
     "--token-file",
     type=click.File("r"),
     metavar="FILE|-",
     help="What `bootserver token new` printed: nodes are admitted by it.",
 )
-def enrol(file: Path, server: str, device: str, proxy: str, token_file: TextIO | None) -> None:
+def enrol(
+    file: Path,
+    server: str,
+    device: str,
+    proxy: str,
+    others: dict[str, str],
+    token_file: TextIO | None,
+) -> None:
     """Write a medium for nodes that have no identity yet, as a disk image FILE; one for many nodes.
 
     A node that starts with it asks to be admitted: by the token, or by `bootserver node admit`.
@@ -80,7 +111,7 @@ def enrol(file: Path, server: str, device: str, proxy: str, token_file: TextIO |
     if not url:
         raise NoServerUrl("for an enrolment medium")
     token = Token.from_text(token_file.read()).to_text() if token_file else ""
-    content = EnrolmentFile(url, device, proxy, state.tls.authority_pem(url), token)
+    content = EnrolmentFile(url, device, proxy, state.tls.authority_pem(url), token, others)
     write_key_medium(file, content, trusted_root(state.metadata), Runner())
     click.echo(f"wrote {file}")
 

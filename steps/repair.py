@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from host import network
+from host import network_files
 from host.mark import Mark
-from host.target import read_installed, target
+from host.target import read_all_installed, target
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.nodeconf import NodeConfiguration
 
@@ -18,12 +18,17 @@ class Repair(Step):
     needs = (Mark, NodeConfiguration)
 
     def observe(self, context: Context) -> Observation:
-        path = network.INSTALLED_FOLDER / network.FILE_NAME
-        if read_installed(context.host.run, path) == network.render(context.facts[NodeConfiguration].network):
+        folder = network_files.INSTALLED_FOLDER
+        found = read_all_installed(context.host.run, [folder / name for name in network_files.NAMES])
+        texts = {path.name: text for path, text in found.items()}
+        wrong = network_files.differing(context.facts[NodeConfiguration].network, texts)
+        if not wrong:
             return holds()
-        return lacks(Change(Keeps.CREATE, f"/{path}", "network of the key medium"))
+        return lacks(
+            *(Change(Keeps.CREATE, f"/{folder / name}", "network of the key medium") for name in wrong)
+        )
 
     def run(self, context: Context) -> None:
         settings = context.facts[NodeConfiguration].network
         with target(context.host.run) as root:
-            network.write(settings, root / network.INSTALLED_FOLDER)
+            network_files.write(settings, root / network_files.INSTALLED_FOLDER)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from host import network
+from host import network_files
 from host.events import Events
 from host.installed import InstalledKernel
 from host.mark import Mark, NotInstalled, write_mark
@@ -17,7 +17,8 @@ from steps.base import Context, Facts, Keeps
 from steps.repair import Repair
 from steps.validate import FilesystemDamaged, ForeignInstallation, Validate
 from tests.host.node_disks import volumes_at
-from wire.nodeconf import IpMethod, NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import IpMethod, NetworkSettings
 from wire.session import NodeKey
 
 pytestmark = pytest.mark.host
@@ -133,12 +134,14 @@ def test_one_without_a_mark_or_a_volume_is_none(installed, monkeypatch):
 
 
 def test_its_network_follows_the_key_medium(installed):
-    path = network.INSTALLED_FOLDER / network.FILE_NAME
-    for settings in (NetworkSettings(), STATIC):
+    folder = network_files.INSTALLED_FOLDER
+    bond = NetworkSettings(vlan=42, bond=("52:54:00:00:00:01", "52:54:00:00:00:02"))
+    for settings in (NetworkSettings(), bond, STATIC):
         context = installed.context(replace(CONFIGURATION, network=settings), MARK)
-        (change,) = Repair().observe(context).changes
-        assert change.target == f"/{path}"
+        changes = Repair().observe(context).changes
+        assert f"/{folder}/10-bootmanager.network" in {change.target for change in changes}
         Repair().run(context)
         assert Repair().observe(context).holds
         with installed.volumes.root() as root:
-            assert (root / path).read_text() == network.render(settings)
+            found = {path.name: path.read_text() for path in (root / folder).iterdir()}
+        assert found == network_files.render(settings)

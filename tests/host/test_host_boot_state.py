@@ -23,7 +23,7 @@ from wire.session import NodeKey
 
 pytestmark = pytest.mark.host
 
-MARK = Mark("run1", 1, (), "quiet")
+MARK = Mark("run1", 1, (), "loglevel=7")
 CONFIGURATION = NodeConfiguration(1, NodeKey(bytes(32)), "http://x", NetworkSettings())
 STATIC = NetworkSettings(IpMethod.STATIC, "", "10.0.2.15", "255.255.255.0", "10.0.2.2", ())
 
@@ -79,7 +79,7 @@ def test_a_clean_one_is_looked_at_without_a_trace(installed):
     before = contents(installed)
     seen = Validate().observe(installed.context())
     assert seen.holds
-    assert seen.facts == (MARK, InstalledKernel("6.1", "root=/dev/bmnode/root ro panic=60 quiet"))
+    assert seen.facts == (MARK, InstalledKernel("6.1", "root=/dev/bmnode/root ro panic=60 quiet loglevel=7"))
     assert installed.checks == []
     assert contents(installed) == before
 

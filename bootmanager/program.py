@@ -167,6 +167,8 @@ class Program:
         how = self._engine.facts[Chain].how
         self._host.events.tell("chain.started", how=str(how))
         self._machine.fire("chain", f"what is on the disk starts by {how}")
+        what = "the server to take the last events"
+        self._host.events.tell("wait.started", **{"for": what, "seconds": FLUSH_SECONDS})
         self._sink.flush(FLUSH_SECONDS)
         leave(self._host.run, how)
 

@@ -49,6 +49,11 @@ class ConsoleView:
                 return "hardware that cannot be used: " + "; ".join(data["devices"])
             case "wait.started":
                 return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
+            case "network.up":
+                return f"{data['interface']} {data['mac']}: {data['address']}, gateway {data['gateway']}"
+            case "network.dead_end":
+                where = f"{data['interface']}, gateway {data['gateway']}"
+                return f"network: no answer of {data['goal']} through {where}"
             case "image.planned":
                 sizes = (data[name] / 2**20 for name in ("tree_bytes", "cache_bytes", "fetch_bytes"))
                 from_disk, from_dongle, fetch = (f"{size:.1f} MiB" for size in sizes)

@@ -18,6 +18,7 @@ from bootserver.changes import Changes
 from bootserver.classic_http import ClassicHttp
 from bootserver.ending import Ending
 from bootserver.metadata import is_metadata_name
+from bootserver.peers import peer_of
 from bootserver.sessions import Sessions
 from bootserver.state import State
 from images.manifest import is_digest
@@ -58,9 +59,8 @@ class _NodeRoutes:
     async def call(self, request: Request) -> Response:
         """POST /PLCAPI/: one XML-RPC call."""
         body = await self._bodies.read(request, xmlrpc.MAXIMUM_BYTES)
-        peer = request.client.host if request.client else ""
         async with self._room:
-            answer = await run_in_threadpool(self._calls.answer, body, peer)
+            answer = await run_in_threadpool(self._calls.answer, body, peer_of(request))
         return Response(answer, media_type="text/xml")
 
     async def blob(self, request: Request) -> Response:

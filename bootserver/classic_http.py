@@ -22,6 +22,7 @@ from starlette.types import Message
 
 from bootserver import classic_nodes
 from bootserver.bounded import read_bounded
+from bootserver.peers import peer_of
 from bootserver.state import State
 from bootserver.tables import ClassicNode, Node
 from host.files import write_atomic
@@ -58,7 +59,7 @@ class ClassicHttp:
         """POST getnodeid.php: which marked node has `mac_addr`, else calls from this address; or -1."""
         form = await _form(request, _FORM_BYTES, files=0)
         mac = form.get("mac_addr") or request.query_params.get("mac_addr", "")
-        found = await run_in_threadpool(self._find, str(mac), _peer(request))
+        found = await run_in_threadpool(self._find, str(mac), peer_of(request))
         return PlainTextResponse(str(found))
 
     def _find(self, mac: str, peer: str) -> int:
@@ -71,7 +72,7 @@ class ClassicHttp:
 
     async def upload_log(self, request: Request) -> Response:
         """POST upload-bmlog.php: multipart with `log` and perhaps `hostname`; kept for the operator."""
-        peer = _peer(request)
+        peer = peer_of(request)
         # First whose it is: nobody else's megabyte is read.
         if not await run_in_threadpool(self._nodes_at, peer):
             raise HTTPException(404)
@@ -100,7 +101,7 @@ class ClassicHttp:
         """GET bootstrapfs-...: a file that the operator laid there, for nodes that called before."""
         name = request.path_params["archive"]
         path: Path = self._folder / name
-        if not _ARCHIVE.fullmatch(name) or not await run_in_threadpool(self._nodes_at, _peer(request)):
+        if not _ARCHIVE.fullmatch(name) or not await run_in_threadpool(self._nodes_at, peer_of(request)):
             raise HTTPException(404)
         if not path.is_file():
             raise HTTPException(404)
@@ -113,10 +114,6 @@ def _sender(session: Session, peer: str, hostname: str) -> ClassicNode | None:
     names = {marked.node_id: node.name for marked in found if (node := session.get(Node, marked.node_id))}
     named = [marked for marked in found if names.get(marked.node_id) == hostname.lower()]
     return classic_nodes.only_one(named or found)
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 async def _form(request: Request, limit: int, *, files: int) -> FormData:

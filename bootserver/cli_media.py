@@ -17,7 +17,28 @@ from bootserver.metadata import trusted_root
 from bootserver.state import State
 from host.run import Runner
 from wire.enrolment import Token
+from wire.nodenet import KEYS
 from wire.session import NodeKey
+
+
+def _pairs(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in KEYS or not equals or not value or '"' in value or not value.isprintable():
+            raise click.BadParameter(f"KEY=VALUE wanted, with KEY one of {', '.join(KEYS)}")
+        found[key] = value
+    return found
+
+
+set_option = click.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_pairs,
+    help="Another key of the node's network, such as VLAN_ID or BOND_DEVICES; once for each.",
+)
 
 
 @click.group()
@@ -36,6 +57,7 @@ def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--gateway", default="", metavar="ADDRESS", help="With --static."),
         click.option("--static", default="", metavar="ADDRESS/LENGTH", help="Instead of DHCP."),
         click.option("--server", default="", help="The URL that the node reaches this server at."),
+        set_option,
     ):
         command = option(command)
     return command
@@ -82,13 +104,21 @@ def make(iso: Path, file: Path, node: str, **options: Any) -> None:
 @click.option("--server", default="", help="The URL that nodes reach this server at.")
 @click.option("--device", default="", help="The interface's MAC address or name, if there are several.")
 @click.option("--proxy", default="", help="The URL of an HTTP proxy.")
+@set_option
 @click.option(
     "--token-file",
     type=click.File("r"),
     metavar="FILE|-",
     help="What `bootserver token new` printed: nodes are admitted by it.",
 )
-def enrol(file: Path, server: str, device: str, proxy: str, token_file: TextIO | None) -> None:
+def enrol(
+    file: Path,
+    server: str,
+    device: str,
+    proxy: str,
+    others: dict[str, str],
+    token_file: TextIO | None,
+) -> None:
     """Write a medium for nodes that have no identity yet, as a disk image FILE; one for many nodes.
 
     A node that starts with it asks to be admitted: by the token, or by `bootserver node admit`.
@@ -98,7 +128,7 @@ def enrol(file: Path, server: str, device: str, proxy: str, token_file: TextIO |
     if not url:
         raise NoServerUrl("for an enrolment medium")
     token = Token.from_text(token_file.read()).to_text() if token_file else ""
-    content = EnrolmentFile(url, device, proxy, state.tls.authority_pem(url), token)
+    content = EnrolmentFile(url, device, proxy, state.tls.authority_pem(url), token, others)
     write_key_medium(file, content, trusted_root(state.metadata), Runner())
     click.echo(f"wrote {file}")
 
@@ -124,6 +154,7 @@ def _key_file(
     dns: tuple[str, ...],
     device: str,
     proxy: str,
+    others: dict[str, str],
 ) -> KeyFile:
     """Return what the key medium of a node says. Raises NoServerUrl, NameNotCovered, NoSuchNode."""
     _check_static(static, gateway, dns)
@@ -131,7 +162,7 @@ def _key_file(
     if not url:
         raise NoServerUrl(name)
     authority = state.tls.authority_pem(url)
-    return KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority)
+    return KeyFile(*_identity(state, name), url, static, gateway, dns, device, proxy, authority, others)
 
 
 def _identity(state: State, name: str) -> tuple[int, str, NodeKey]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +40,10 @@ class CannotWriteMedium(ConfigurationError):
 
 @dataclass(frozen=True)
 class KeyFile:
-    """What stands in the file. `static` is ADDRESS/LENGTH, "" for DHCP; `authority` PEM, "" without TLS."""
+    """What stands in the file. `static` is ADDRESS/LENGTH, "" for DHCP; `authority` PEM, "" without TLS.
+
+    `others` are keys of the network, as they stand in the file.
+    """
 
     node_id: int
     hostname: str
@@ -51,6 +55,7 @@ class KeyFile:
     device: str = ""
     proxy: str = ""
     authority: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def to_text(self) -> str:
         """Return the text; it holds the node's secret. Raises MalformedNodeConfiguration."""
@@ -65,6 +70,7 @@ class KeyFile:
             "NET_DEVICE": self.device,
             "PROXY_SERVER": self.proxy,
             **self._network(),
+            **self.others,
         }
         lines = [f'{name}="{value}"\n' for name, value in values.items() if value]
         text = "".join(["# The node's identity and secret. Write-protect this medium.\n", *lines])
@@ -97,6 +103,7 @@ class EnrolmentFile:
     proxy: str = ""
     authority: str = ""
     token: str = field(default="", repr=False)
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def to_text(self) -> str:
         """Return the text; it holds the token. Raises MalformedNodeConfiguration."""
@@ -107,6 +114,7 @@ class EnrolmentFile:
             "NET_DEVICE": self.device,
             "PROXY_SERVER": self.proxy,
             "IP_METHOD": "dhcp",
+            **self.others,
         }
         lines = [f'{name}="{value}"\n' for name, value in values.items() if value]
         text = "".join(["# For nodes that have no identity yet.\n", *lines])

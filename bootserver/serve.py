@@ -45,7 +45,7 @@ class CannotListen(ConfigurationError):
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen; port 0 takes a free one."""
+    """Where to listen: `::` is every address, IPv4 too; port 0 takes a free one."""
 
     host: str
     port: int
@@ -66,6 +66,9 @@ class Address:
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # Every address of both versions, however this system is set.
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.host != "::")
             listening.bind((self.host, self.port))
             listening.listen(512)
         except OSError as error:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configmanager.records import WrongNode
-from host import network
+from host import network, ways
 from host.classic_client import client_for
 from host.events import Events
-from host.network import NoNetwork
-from host.run import CommandFailed, Runner
+from host.run import Runner
 from host.server import ServerClient
 from hwdetect import media
 from hwdetect.media import Candidate
@@ -70,7 +69,7 @@ def connect(run: Runner, events: Events, expected: Handoff) -> Link:
     """
     candidates = _candidates(run, events)
     configuration = _expected(candidates, expected)
-    address = _wait_for_address(run)
+    address = _way_out(run, events, configuration)
     client = client_for(configuration, address)
     return Link(client, configuration, address, trusted_root_of(candidates))
 
@@ -112,13 +111,16 @@ def _candidates(run: Runner, events: Events) -> tuple[Candidate, ...]:
     return found.candidates
 
 
-def _wait_for_address(run: Runner) -> str:
-    words = [network.WAIT_ONLINE, "--any", "--operational-state=routable", "--ipv4"]
-    try:
-        run([*words, f"--timeout={NETWORK_SECONDS}"], timeout=NETWORK_SECONDS + 30)
-    except CommandFailed:
-        raise NoNetwork(f"waited {NETWORK_SECONDS} s for a route") from None
-    up = network.current(run)
+def _way_out(run: Runner, events: Events, configuration: NodeConfiguration) -> str:
+    """Return this node's own address towards the server. Raises NoNetwork."""
+    settings, goal = configuration.network, ways.goal_of(configuration)
+    up = network.current(run, goal.version)
     if up is None:
-        raise NoNetwork("there is an address but no route")
+        what = network.wanted(settings)
+        events.tell("wait.started", **{"for": what, "seconds": NETWORK_SECONDS})
+        up = network.wait(run, settings, goal.version, seconds=NETWORK_SECONDS)
+    if ways.has_choice(run, settings):
+        # No link is waited for: whoever asks will ask again.
+        ways.lead_out(run, events, goal, seconds=0)
+        up = network.current(run, goal.version) or up
     return up.address

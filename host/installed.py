@@ -9,6 +9,10 @@ from pathlib import Path
 from host.target import ROOT_DEVICE
 from wire.errors import VerificationError
 
+# Nobody is at the shell that the initramfs would open, nor looks at a kernel that gave up. What a kernel
+# tells by the way takes seconds of a serial line; later arguments can ask for it (loglevel=7).
+_ARGUMENTS = "ro panic=60 quiet"
+
 
 class NoKernel(VerificationError):
     """The installed system holds no kernel, or none with an initramfs."""
@@ -48,8 +52,7 @@ def newest_kernel(root: Path, kernel_arguments: str) -> InstalledKernel:
     """Return the newest kernel that has an initramfs. Raises NoKernel."""
     for version in reversed(kernel_versions(root)):
         if (root / f"boot/initrd.img-{version}").is_file():
-            # Nobody is at the shell that the initramfs would open, nor looks at a kernel that gave up.
-            return InstalledKernel(version, f"root={ROOT_DEVICE} ro panic=60 {kernel_arguments}".strip())
+            return InstalledKernel(version, f"root={ROOT_DEVICE} {_ARGUMENTS} {kernel_arguments}".strip())
     raise NoKernel("no kernel in /boot has an initramfs")
 
 

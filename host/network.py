@@ -1,20 +1,18 @@
-"""The network by systemd-networkd: one .network file, on the boot medium and on the installed node."""
+"""The network by systemd-networkd: brought up as the node's configuration says, and the ways out of it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from host.files import write_atomic
+from host.network_files import made_interfaces, write
 from host.run import CommandFailed, Runner
 from wire.errors import TransientError
-from wire.nodeconf import IpMethod, NetworkSettings
+from wire.nodenet import IpMethod, NetworkSettings
 
-FILE_NAME = "10-bootmanager.network"
-RUNTIME_FOLDER = Path("/run/systemd/network")
-INSTALLED_FOLDER = Path("etc/systemd/network")
-WAIT_ONLINE = "/usr/lib/systemd/systemd-networkd-wait-online"
+_WAIT_ONLINE = "/usr/lib/systemd/systemd-networkd-wait-online"
+_FAMILIES = {4: "inet", 6: "inet6"}
 
 
 class NoNetwork(TransientError):
@@ -27,82 +25,114 @@ class NoNetwork(TransientError):
 
 @dataclass(frozen=True)
 class NetworkUp:
-    """The interface that leads to the server."""
+    """An interface that leads out: its own address and MAC address, and the gateway, "" without one."""
 
     interface: str
     mac: str
     address: str
     gateway: str
 
-
-def render(settings: NetworkSettings) -> str:
-    """Return the text of the .network file (systemd.network(5))."""
-    lines = ["# Written by bootmanager from the node's configuration.", "[Match]"]
-    if ":" in settings.device:
-        lines.append(f"PermanentMACAddress={settings.device.lower()}")
-    elif settings.device:
-        lines.append(f"Name={settings.device}")
-    else:
-        # Veth pairs of slivers are of type ether too, but have a kind, which hardware lacks.
-        lines += ["Type=ether", "Kind=!*"]
-    lines += ["", "[Network]"]
-    if settings.method is IpMethod.DHCP:
-        lines += ["DHCP=ipv4", "", "[DHCPv4]", "ClientIdentifier=mac", "UseHostname=no"]
-    else:
-        lines += [f"Address={settings.address}/{settings.prefix_length}", f"Gateway={settings.gateway}"]
-        lines += [f"DNS={address}" for address in settings.dns]
-    return "\n".join(lines) + "\n"
+    @property
+    def version(self) -> int:
+        """4 or 6, of the addresses."""
+        return 6 if ":" in self.address else 4
 
 
-def configured(settings: NetworkSettings, folder: Path = RUNTIME_FOLDER) -> bool:
-    """Say whether the file already says this."""
-    path = folder / FILE_NAME
-    return path.exists() and path.read_text() == render(settings)
-
-
-def write(settings: NetworkSettings, folder: Path = RUNTIME_FOLDER) -> None:
-    """Write the file durably; it holds no secret."""
-    write_atomic(folder / FILE_NAME, render(settings))
-
-
-def bring_up(run: Runner, settings: NetworkSettings, *, seconds: int) -> None:
-    """Write the file and wait until an interface is routable. Raises NoNetwork."""
+def bring_up(run: Runner, settings: NetworkSettings) -> None:
+    """Let systemd-networkd do what the settings say."""
     write(settings)
     run(["systemctl", "start", "systemd-networkd.service"])
+    kept = made_interfaces(settings)
+    for link in _links(run):
+        # networkd never removes what it made for other settings.
+        if link.get("linkinfo", {}).get("info_kind") in ("bond", "vlan") and link["ifname"] not in kept:
+            run(["ip", "link", "delete", link["ifname"]])
     run(["networkctl", "reload"])
+
+
+def wait(run: Runner, settings: NetworkSettings, version: int, *, seconds: int) -> NetworkUp:
+    """Return the way out when there is one, by IP of that version, by any if it is 0. Raises NoNetwork."""
+    words = [_WAIT_ONLINE, "--any", "--operational-state=routable", f"--timeout={seconds}"]
     try:
-        run(
-            [WAIT_ONLINE, "--any", "--operational-state=routable", "--ipv4", f"--timeout={seconds}"],
-            timeout=seconds + 30,
-        )
+        run([*words, *([f"--ipv{version}"] if version else [])], timeout=seconds + 30)
     except CommandFailed:
-        raise NoNetwork(f"waited {seconds} s for {_wanted(settings)}; {_seen(run)}") from None
+        raise NoNetwork(f"waited {seconds} s for {wanted(settings)}; {_seen(run)}") from None
+    up = current(run, version)
+    if up is None:
+        raise NoNetwork(f"there is an address but no gateway; {_seen(run)}")
+    return up
 
 
-def current(run: Runner) -> NetworkUp | None:
-    """Return the interface of the default route, or None."""
-    routes = json.loads(run(["ip", "-j", "-4", "route", "show", "default"]).stdout or "[]")
-    for route in routes:
-        # Without -4: with it, ip leaves the MAC address out.
-        for link in json.loads(run(["ip", "-j", "addr", "show", "dev", route["dev"]]).stdout):
-            addresses = [found["local"] for found in link["addr_info"] if found["family"] == "inet"]
-            if addresses:
-                mac, gateway = link["address"].upper(), route.get("gateway", "")
-                return NetworkUp(route["dev"], mac, addresses[0], gateway)
-    return None
-
-
-def _wanted(settings: NetworkSettings) -> str:
+def wanted(settings: NetworkSettings) -> str:
+    """Say in words what is waited for."""
     device = settings.device or "any wired interface"
-    how = "an address by DHCP" if settings.method is IpMethod.DHCP else f"the address {settings.address}"
-    return f"{how} on {device}"
+    if settings.bond:
+        device = f"the bond of {' and '.join(settings.bond)}"
+    if settings.vlan:
+        device = f"VLAN {settings.vlan} on {device}"
+    how = {
+        IpMethod.DHCP: "an address by DHCP or of a router",
+        IpMethod.STATIC: f"the address {settings.address}",
+        IpMethod.NONE: f"the address {settings.address6}" if settings.address6 else "an IPv6 address",
+    }
+    return f"a link and {how[settings.method]} on {device}"
+
+
+def current(run: Runner, version: int = 0) -> NetworkUp | None:
+    """Return the way that is taken by default, or None."""
+    return next(iter(ways(run, version)), None)
+
+
+def ways(run: Runner, version: int = 0) -> tuple[NetworkUp, ...]:
+    """Return the ways of all default routes, the preferred one first; 0 is any version of IP, IPv4 first."""
+    # Without -4 or -6: with one, ip leaves the MAC addresses out.
+    links = {link["ifname"]: link for link in json.loads(run(["ip", "-j", "addr"]).stdout)}
+    found = []
+    for each in (version,) if version else _FAMILIES:
+        said = run(["ip", "-j", f"-{each}", "route", "show", "default"]).stdout
+        routes = sorted(json.loads(said or "[]"), key=lambda route: int(route.get("metric", 0)))
+        # Routes of equal metric by several routers are one in IPv6, with several hops.
+        hops = [hop for route in routes for hop in route.get("nexthops", [route])]
+        found += [_way(links[hop["dev"]], hop, _FAMILIES[each]) for hop in hops if hop.get("dev") in links]
+    return tuple(dict.fromkeys(way for way in found if way is not None))
+
+
+def prefer(run: Runner, way: NetworkUp) -> None:
+    """Let this way be taken before all others."""
+    via = ["via", way.gateway] if way.gateway else []
+    run(["ip", f"-{way.version}", "route", "replace", "default", *via, "dev", way.interface, "metric", "1"])
+
+
+def idle_links(run: Runner) -> tuple[str, ...]:
+    """Return the wired interfaces with a link that may still lead out, but do not yet."""
+    leading = {way.interface for way in ways(run)}
+    return tuple(
+        link["ifname"]
+        for link in _links(run)
+        if link["link_type"] == "ether" and "LOWER_UP" in link["flags"]
+        # Neither what slivers have nor members of a bond.
+        if "linkinfo" not in link and "master" not in link and link["ifname"] not in leading
+    )
+
+
+def _way(link: dict[str, Any], hop: dict[str, Any], family: str) -> NetworkUp | None:
+    own = [
+        found["local"]
+        for found in link["addr_info"]
+        if found["family"] == family and found["scope"] == "global" and not found.get("tentative")
+    ]
+    return NetworkUp(link["ifname"], link["address"].upper(), own[0], hop.get("gateway", "")) if own else None
+
+
+def _links(run: Runner) -> list[dict[str, Any]]:
+    links: list[dict[str, Any]] = json.loads(run(["ip", "-j", "-d", "link"]).stdout)
+    return links
 
 
 def _seen(run: Runner) -> str:
-    links = json.loads(run(["ip", "-j", "link"]).stdout)
     seen = [
         f"{link['ifname']} {link['address'].upper()} {link['operstate'].lower()}"
-        for link in links
+        for link in _links(run)
         if link["link_type"] == "ether"
     ]
     return "interfaces: " + (", ".join(seen) or "none")

@@ -244,6 +244,7 @@ class Cache:
 
     def _lock(self, handle: int) -> bool:
         give_up = time.monotonic() + LOCK_SECONDS
+        told = False
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -253,6 +254,10 @@ class Cache:
                 if time.monotonic() > give_up:
                     self._tell_once("cache.busy", waited_seconds=LOCK_SECONDS)
                     return False
+                if not told:
+                    told = True
+                    what = "another program that uses the cache"
+                    self.events.tell("wait.started", **{"for": what, "seconds": LOCK_SECONDS})
                 time.sleep(_LOCK_POLL_SECONDS)
 
     # --- a medium that fails ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host import network
+from host import network_files
 from host.files import write_atomic
 from host.target import (
     BOOT_LABEL,
@@ -77,11 +77,12 @@ def _files(context: Context) -> dict[Path, str]:
         authority=configuration.authority,
         images=(details.base_image, *details.images),
     )
+    networks = network_files.render(configuration.network)
     return {
         Path("etc/hostname"): f"{details.hostname}\n",
         Path("etc/hosts"): f"127.0.0.1 localhost\n127.0.1.1 {details.hostname} {short}\n::1 localhost\n",
         Path("etc/fstab"): FSTAB,
-        network.INSTALLED_FOLDER / network.FILE_NAME: network.render(configuration.network),
+        **{network_files.INSTALLED_FOLDER / name: text for name, text in networks.items()},
         Path("etc/initramfs-tools/conf.d/bootmanager"): INITRAMFS,
         Path("etc/initramfs-tools/modules"): _modules(context.facts[Inventory]),
         Path("root/.ssh/authorized_keys"): "".join(f"{key}\n" for key in details.ssh_keys),

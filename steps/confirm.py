@@ -43,7 +43,7 @@ class ConfirmUsed(Step):
     def run(self, context: Context) -> None:
         question = _question(self._asked_about(context) or ())
         answer = context.host.console.ask(
-            f"\n{question}\nType {YES} and Enter to go on, anything else to stop:",
+            f"\n{question}\nType {YES} and Enter to go on, anything else to stop; this waits for ever:",
             listening=lambda: context.host.events.tell("confirm.asked", question=question),
         )
         context.host.events.tell("confirm.answered", answer=YES if answer.lower() == YES else "no")

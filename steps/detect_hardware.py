@@ -23,6 +23,8 @@ class DetectHardware(Step):
         host = context.host
         # udev loads the modules of what it finds; until it is idle, disks may be missing.
         settle(host.run)
+        what = "USB storage to be found, and a medium with the node's configuration"
+        host.events.tell("wait.started", **{"for": what, "seconds": MEDIA_SECONDS})
         media = survey(host.run, seconds=MEDIA_SECONDS)
         inventory = detect(host.run)
         host.storage.activate(

@@ -8,7 +8,8 @@ from hwdetect.media import Candidate, Media
 from steps.base import Context, Effect, Observation, Step, holds
 from wire import nodeconf
 from wire.errors import ConfigurationError
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.trust import BOOT_MEDIUM_ROOT, MAXIMUM_ROOT_BYTES, ROOT_FILE, TrustedRoot
 
 

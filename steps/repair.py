@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from host import network
+from host import network_files
 from host.esp import esp_of_root, is_whole, make_esp
 from host.mark import Mark
-from host.target import read_installed, target, target_read_only
+from host.target import read_all_installed, target, target_read_only
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.nodeconf import NodeConfiguration
 
@@ -19,10 +19,11 @@ class Repair(Step):
     needs = (Mark, NodeConfiguration)
 
     def observe(self, context: Context) -> Observation:
-        run, changes = context.host.run, []
-        path = network.INSTALLED_FOLDER / network.FILE_NAME
-        if read_installed(run, path) != network.render(context.facts[NodeConfiguration].network):
-            changes.append(Change(Keeps.CREATE, f"/{path}", "network of the key medium"))
+        run, folder = context.host.run, network_files.INSTALLED_FOLDER
+        found = read_all_installed(run, [folder / name for name in network_files.NAMES])
+        texts = {path.name: text for path, text in found.items()}
+        wrong = network_files.differing(context.facts[NodeConfiguration].network, texts)
+        changes = [Change(Keeps.CREATE, f"/{folder / name}", "network of the key medium") for name in wrong]
         esp = esp_of_root(run)
         with target_read_only(run) as root:
             if not is_whole(run, esp, root):
@@ -33,6 +34,6 @@ class Repair(Step):
         run, settings = context.host.run, context.facts[NodeConfiguration].network
         esp = esp_of_root(run)
         with target(run) as root:
-            network.write(settings, root / network.INSTALLED_FOLDER)
+            network_files.write(settings, root / network_files.INSTALLED_FOLDER)
             if not is_whole(run, esp, root):
                 make_esp(run, esp, root)

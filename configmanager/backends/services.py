@@ -138,6 +138,10 @@ class Services(Backend):
             record = self._records.save(replace(record, tried=wanted.digest, tries=tries))
             self._install(wanted, layer, entries)
             self._start(wanted)
+            if wanted.service.health:
+                what = f"service {record.name} to be healthy"
+                seconds = wanted.service.health_seconds
+                self.node.events.tell("wait.started", **{"for": what, "seconds": seconds})
             wait_healthy(self.node.run, wanted.service, self.unit(record.name))
         except (CommandError, OSError) as error:
             layer.abandon()

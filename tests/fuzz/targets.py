@@ -30,6 +30,8 @@ from wire.canonical import canonical
 from wire.handoff import load_handoff
 from wire.messages import NodeDetails
 from wire.neighbours import Holdings, dump_holdings, load_holdings
+from wire.nodefile import MalformedNodeConfiguration
+from wire.nodenet import IpMethod
 from wire.session import METHOD
 from wire.slivers import Instantiation, NodeSlivers, Sliver
 from wire.structure import MalformedMessage, structure, unstructure
@@ -46,12 +48,12 @@ def node_configuration(raw: bytes) -> None:
     text = raw[: nodeconf.MAXIMUM_BYTES + 1].decode(errors="replace")
     try:
         found = nodeconf.parse(text, "fuzz")
-    except nodeconf.MalformedNodeConfiguration:
+    except MalformedNodeConfiguration:
         return
     assert 0 < found.node_id < 2**31
     assert len(found.key.secret) == 32
     assert found.key.to_text() not in repr(found)
-    if found.network.method is nodeconf.IpMethod.STATIC:
+    if found.network.method is IpMethod.STATIC:
         assert 0 <= found.network.prefix_length <= 32
 
 

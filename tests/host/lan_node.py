@@ -23,7 +23,8 @@ from images.neighbours import Neighbours, meeting
 from images.shelf import Shelf
 from images.source import source_of
 from images.unpack import install
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 
 MIB = 1024 * 1024

@@ -26,7 +26,8 @@ from steps.format import Format
 from steps.unpack import Unpack
 from tests.host.image_server import BlobServer, describe
 from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 
 MIB = 1024 * 1024

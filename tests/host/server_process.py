@@ -15,14 +15,14 @@ START_SECONDS = 60
 class Process:
     """A running bootserver; `options` are those of every command."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, listen="127.0.0.1:0"):
         self.folder = folder
-        ports = ["--listen", "127.0.0.1:0", "--operator", "127.0.0.1:0"]
+        ports = ["--listen", listen, "--operator", "127.0.0.1:0"]
         words = [*bootserver(folder), *options, "serve", *ports]
         self.log = (folder / "log").open("ab")
         self.process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.log, text=True)
         lines = [self.process.stdout.readline() for _ in range(2)]
-        self.nodes, self.operator = (re.search("https?://[0-9.:]+", line)[0] for line in lines)
+        self.nodes, self.operator = (re.search(r"https?://[0-9.:\[\]]+", line)[0] for line in lines)
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from host import network
+from host import network_files
 from host.events import Events
 from host.installed import InstalledKernel
 from host.mark import Mark, NotInstalled, write_mark
@@ -17,12 +17,13 @@ from steps.base import Context, Facts, Keeps
 from steps.repair import Repair
 from steps.validate import FilesystemDamaged, ForeignInstallation, Validate
 from tests.host.node_disks import volumes_at
-from wire.nodeconf import IpMethod, NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import IpMethod, NetworkSettings
 from wire.session import NodeKey
 
 pytestmark = pytest.mark.host
 
-MARK = Mark("run1", 1, (), "quiet")
+MARK = Mark("run1", 1, (), "loglevel=7")
 CONFIGURATION = NodeConfiguration(1, NodeKey(bytes(32)), "http://x", NetworkSettings())
 STATIC = NetworkSettings(IpMethod.STATIC, "", "10.0.2.15", "255.255.255.0", "10.0.2.2", ())
 
@@ -78,7 +79,7 @@ def test_a_clean_one_is_looked_at_without_a_trace(installed):
     before = contents(installed)
     seen = Validate().observe(installed.context())
     assert seen.holds
-    assert seen.facts == (MARK, InstalledKernel("6.1", "root=/dev/bmnode/root ro panic=60 quiet"))
+    assert seen.facts == (MARK, InstalledKernel("6.1", "root=/dev/bmnode/root ro panic=60 quiet loglevel=7"))
     assert installed.checks == []
     assert contents(installed) == before
 
@@ -136,12 +137,14 @@ def test_its_network_follows_the_key_medium(installed, monkeypatch):
     # The kernel of a testing machine may know no vfat: see tests/guest.
     monkeypatch.setattr(repair, "esp_of_root", lambda run: "/dev/none")
     monkeypatch.setattr(repair, "is_whole", lambda run, device, root: True)
-    path = network.INSTALLED_FOLDER / network.FILE_NAME
-    for settings in (NetworkSettings(), STATIC):
+    folder = network_files.INSTALLED_FOLDER
+    bond = NetworkSettings(vlan=42, bond=("52:54:00:00:00:01", "52:54:00:00:00:02"))
+    for settings in (NetworkSettings(), bond, STATIC):
         context = installed.context(replace(CONFIGURATION, network=settings), MARK)
-        (change,) = Repair().observe(context).changes
-        assert change.target == f"/{path}"
+        changes = Repair().observe(context).changes
+        assert f"/{folder}/10-bootmanager.network" in {change.target for change in changes}
         Repair().run(context)
         assert Repair().observe(context).holds
         with installed.volumes.root() as root:
-            assert (root / path).read_text() == network.render(settings)
+            found = {path.name: path.read_text() for path in (root / folder).iterdir()}
+        assert found == network_files.render(settings)

@@ -40,6 +40,36 @@ def test_the_key_medium_is_what_a_node_looks_for(folder):
     assert (folder / "key.img").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_key_medium_of_a_vlan_on_a_bond_and_one_that_a_node_would_refuse(folder):
+    macs = ("52:54:00:00:00:01", "52:54:00:00:00:02")
+    network = parse(
+        key_file(folder, "--set", f"BOND_DEVICES={' '.join(macs)}", "--set", "VLAN_ID=42"), "the medium"
+    ).network
+    assert (network.bond, network.vlan) == (macs, 42)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        key_file(folder, "--set", "VLAN_ID=4095", "--device", "eno1")
+    assert "VLAN_ID is not a number from 1 to 4094" in refused.value.stderr
+
+
+def test_one_listener_answers_both_versions_of_ip(tmp_path):
+    folder = tmp_path / "state"
+    cli(folder, "init", "--server", "https://[::1]:8443")
+    cli(folder, "node", "add", "node1", "--state", "inst")
+    configuration = parse(key_file(folder), "the medium")
+    assert configuration.server == "https://[::1]:8443"
+    server = Process(folder, listen="[::]:0")
+    try:
+        port = server.nodes.rpartition(":")[2]
+        for host, own in (("[::1]", "::1"), ("127.0.0.1", "127.0.0.1")):
+            http = HttpClient(f"https://{host}:{port}", authority=configuration.authority)
+            node = ServerClient(http, configuration.node_id, configuration.key)
+            assert node.call("ReportRunlevel", {"run_level": "safeboot"}) == 1
+            # It named no address of its own, so it is known by that of its connection.
+            assert json.loads(cli(folder, "node", "show", "node1", "--format", "json"))["address"] == own
+    finally:
+        server.end()
+
+
 def test_two_threads_of_a_node_share_a_session(server):
     node = client(server)
     errors = []

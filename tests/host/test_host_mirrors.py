@@ -28,7 +28,8 @@ from tests.host.unruly_server import (
     wrong,
 )
 from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 
 pytestmark = pytest.mark.host

@@ -28,7 +28,8 @@ from tests.host.server_process import Process, cli
 from wire import xmlrpc
 from wire.enrolment import EnrolmentKey, Token
 from wire.errors import BootError
-from wire.nodeconf import EnrolmentConfiguration, NetworkSettings
+from wire.nodeconf import EnrolmentConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import METHOD, NodeKey
 
 pytestmark = pytest.mark.host

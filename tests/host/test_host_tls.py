@@ -41,7 +41,8 @@ from tests.host.server_process import Process
 from tests.host.tls_server import YEAR, YEAR_2000, YEAR_2090, context_of, serving
 from wire import tls
 from wire.messages import NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration, parse
+from wire.nodeconf import NodeConfiguration, parse
+from wire.nodenet import NetworkSettings
 
 pytestmark = pytest.mark.host
 NAMES = ("127.0.0.1", "boot.example.org")

@@ -6,7 +6,8 @@ from host.enrol import announce
 from host.server import ServerClient
 from tests.unit.bootserver_deployment import Wire
 from wire.enrolment import EnrolmentKey, Token, fingerprint
-from wire.nodeconf import EnrolmentConfiguration, NetworkSettings
+from wire.nodeconf import EnrolmentConfiguration
+from wire.nodenet import NetworkSettings
 
 MAC = "52:54:00:AB:CD:EF"
 HTTPS = EnrolmentConfiguration("https://server", NetworkSettings())

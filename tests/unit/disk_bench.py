@@ -22,7 +22,8 @@ from tests.unit.image_trees import manifest_of
 from tests.unit.made_disks import BLANK
 from tests.unit.signed_site import KEY
 from wire.messages import NO_DISK_ORDER, ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 
 DISK_BYTES = 4 * MIB
 TABLE = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"

@@ -14,7 +14,8 @@ from images.cache import Cache
 from images.documents import Document, Documents
 from steps.base import Facts
 from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 from wire.structure import unstructure
 

@@ -15,7 +15,8 @@ from host.options import Options
 from host.ports import Host
 from host.refusals import CallsPaused, Refusals
 from steps.base import Effect, Facts, Step, holds
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 
 

@@ -24,7 +24,8 @@ from images.neighbours import Neighbours
 from images.trust_errors import OfflineTooLong
 from steps.base import Effect, Step, holds
 from wire.messages import NO_DISK_ORDER, DiskOrder, DiskRecord, ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 from wire.structure import MalformedMessage, unstructure
 

@@ -13,7 +13,8 @@ from bootserver.tls import RENEW_BEFORE_SECONDS, NameNotCovered, NoAuthority, Tl
 from host.http import Dates, HttpClient
 from tests.unit.bootserver_deployment import Deployment
 from wire import tls
-from wire.nodeconf import MalformedNodeConfiguration, NodeConfiguration, one_line, parse
+from wire.nodeconf import NodeConfiguration, one_line, parse
+from wire.nodefile import MalformedNodeConfiguration
 from wire.tls import BadCertificate
 
 KEY = base64.b64encode(bytes(32)).decode()

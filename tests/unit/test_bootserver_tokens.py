@@ -14,7 +14,8 @@ from tests.unit.bootserver_deployment import Deployment
 from tests.unit.bootserver_enrolment import MAC, Machine, new_token, waiting
 from wire import xmlrpc
 from wire.enrolment import BadToken, EnrolmentKey, Token, seal_grant
-from wire.nodeconf import EnrolmentConfiguration, MalformedNodeConfiguration, parse_any
+from wire.nodeconf import EnrolmentConfiguration, parse_any
+from wire.nodefile import MalformedNodeConfiguration
 from wire.session import NodeKey, new_nonce
 
 

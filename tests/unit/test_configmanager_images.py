@@ -24,7 +24,8 @@ from tests.disk_images import MIB, mbr_head, sparse
 from tests.unit.image_trees import manifest_of
 from tests.unit.signed_site import KEY, NOW, Site
 from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.structure import unstructure
 from wire.trust import TrustedRoot
 

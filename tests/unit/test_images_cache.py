@@ -259,7 +259,7 @@ def test_another_program_that_hangs_with_the_lock_is_not_waited_for_for_ever(cac
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert not put(cache, content(2))
         assert cache.get(sha256(content(1))) == content(1)
-    assert heard.names == ["cache.busy"]
+    assert heard.names == ["wait.started", "cache.busy"]
     assert put(cache, content(2))
 
 

@@ -26,7 +26,8 @@ from steps.report import Report
 from steps.verify_images import VerifyImages
 from tests.unit.signed_site import KEY, NOW, Site, check_in_later
 from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration, Protocol
+from wire.nodeconf import NodeConfiguration, Protocol
+from wire.nodenet import NetworkSettings
 from wire.trust import TrustedRoot
 
 

@@ -7,7 +7,7 @@ import pytest
 from host.console import Console
 from host.events import Events
 from host.mark import Mark
-from host.network import FILE_NAME, INSTALLED_FOLDER, render
+from host.network_files import INSTALLED_FOLDER, write
 from host.options import Options
 from host.ports import Host
 from host.run import Completed
@@ -19,7 +19,8 @@ from steps.base import Context, Facts
 from steps.bootloader import MARKER, Bootloader
 from steps.repair import Repair
 from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 
 CONFIGURATION = NodeConfiguration(1, NodeKey(b"k" * 32), "http://server", NetworkSettings())
@@ -35,9 +36,10 @@ class Machine:
             (folder / "boot" / name).touch()
         for step in (bootloader, repair):
             monkeypatch.setattr(step, "target", self.mounted)
-            monkeypatch.setattr(step, "read_installed", lambda run, path: self.read(path))
             monkeypatch.setattr(step, "make_esp", self.make_esp)
+        monkeypatch.setattr(bootloader, "read_installed", lambda run, path: self.read(path))
         monkeypatch.setattr(bootloader, "make_initramfs", lambda *_: None)
+        monkeypatch.setattr(repair, "read_all_installed", lambda run, paths: {p: self.read(p) for p in paths})
         monkeypatch.setattr(repair, "target_read_only", self.mounted)
         monkeypatch.setattr(repair, "esp_of_root", lambda run: "/dev/vda2")
         monkeypatch.setattr(repair, "is_whole", lambda run, device, root: self.whole)
@@ -99,9 +101,7 @@ def test_cut_off_before_the_end_it_is_done_again(machine, monkeypatch, cut):
 
 
 def test_repair_makes_anew_what_uefi_firmware_could_not_start(machine):
-    network = machine.root / INSTALLED_FOLDER / FILE_NAME
-    network.parent.mkdir(parents=True)
-    network.write_text(render(CONFIGURATION.network))
+    write(CONFIGURATION.network, machine.root / INSTALLED_FOLDER)
     seen = Repair().observe(machine.context)
     assert [change.target for change in seen.changes] == ["/dev/vda2"]
     Repair().run(machine.context)

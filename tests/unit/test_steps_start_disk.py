@@ -22,7 +22,8 @@ from tests.disk_images import sparse
 from tests.unit.made_disks import BLANK
 from tests.unit.signed_site import KEY
 from wire.messages import DiskOrder, DiskRecord, ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 
 ORDER = DiskOrder("o1", ImageRef("appliance", "0" * 64))
 RECORD = DiskRecord("o1", ORDER.image, "S-1", "", 5, "0badcafe", "", whole=True)

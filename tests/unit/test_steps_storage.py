@@ -25,7 +25,8 @@ from steps.partition import Partition
 from tests.unit.image_trees import manifest_of
 from tests.unit.signed_site import KEY
 from wire.messages import DiskPolicy, ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 
 CONFIGURATION = NodeConfiguration(1, KEY, "http://server", NetworkSettings())
 GIB = 1024**3

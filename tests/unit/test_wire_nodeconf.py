@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.nodeconf import IpMethod, MalformedNodeConfiguration, parse
+from wire.nodeconf import parse
+from wire.nodefile import MalformedNodeConfiguration
+from wire.nodenet import BondMode, IpMethod, NetworkSettings
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 GOOD = f"""# made at the server
@@ -49,6 +51,29 @@ def test_dhcp_clears_the_static_fields():
     assert (found.network.address, found.network.gateway, found.network.dns) == ("", "", ())
 
 
+MACS = "52:54:00:00:00:01, 52:54:00:00:00:02"
+
+
+def test_a_vlan_on_a_bond():
+    lines = f'BOND_DEVICES="{MACS.lower()}"\nBOND_MODE="802.3ad"\nVLAN_ID="42"\n'
+    found = parse(GOOD + lines, "key").network
+    assert (found.vlan, found.bond_mode) == (42, BondMode.LACP)
+    assert found.bond == tuple(MACS.split(", "))
+    assert parse(GOOD + f'BOND_DEVICES="{MACS}"\n', "key").network.bond_mode is BondMode.ACTIVE_BACKUP
+
+
+def test_ipv6_alone():
+    assert parse(GOOD + 'IP_METHOD="none"\n', "key").network == NetworkSettings(IpMethod.NONE)
+    lines = 'IP_METHOD="none"\nIPV6_ADDRESS="FD00::7/64"\nIPV6_GATEWAY="fe80::1"\nIP_DNS1="fd00::53"\n'
+    found = parse(GOOD + lines, "key").network
+    assert (found.address6, found.gateway6, found.dns) == ("fd00::7/64", "fe80::1", ("fd00::53",))
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.example.org:3128/", "proxy.example.org:3128"])
+def test_a_proxy_is_a_url(proxy):
+    assert parse(GOOD + f'PROXY_SERVER="{proxy}"\n', "key").proxy == "http://proxy.example.org:3128"
+
+
 def test_unknown_keys_are_ignored():
     assert parse(GOOD + 'WLAN_MODE="x"\n', "key").node_id == 7
 
@@ -71,10 +96,32 @@ def test_unknown_keys_are_ignored():
         (GOOD + 'BOOT_SERVER="http://[::1"\n', "line 5: BOOT_SERVER"),
         (GOOD + 'PROXY_SERVER="ftp://host:3128"\n', "line 5: PROXY_SERVER"),
         (GOOD + 'PROXY_SERVER="host:port"\n', "line 5: PROXY_SERVER"),
-        (GOOD + 'IP_METHOD="carrier-pigeon"\n', "line 5: IP_METHOD is neither"),
+        (GOOD + 'IP_METHOD="carrier-pigeon"\n', "line 5: IP_METHOD is none of static, dhcp, none"),
         (GOOD + 'IP_METHOD="static"\n', "IP_ADDRESS is missing"),
         (STATIC.replace("10.0.2.15", "10.0.2.1555"), "line 6: IP_ADDRESS is not an IPv4 address"),
         (STATIC.replace("255.255.255.0", "255.0.255.0"), "line 7: IP_NETMASK is not a netmask"),
+        (
+            STATIC.replace('IP_GATEWAY="10.0.2.2"', 'IP_GATEWAY="fe80::1"'),
+            "line 8: IP_GATEWAY is not an IPv4",
+        ),
+        (STATIC.replace("10.0.2.3", "dns.example"), "line 9: IP_DNS1 is not an IP address"),
+        (GOOD + 'VLAN_ID="42"\n', "line 5: VLAN_ID needs NET_DEVICE or BOND_DEVICES"),
+        (STATIC + 'VLAN_ID="4095"\n', "line 13: VLAN_ID is not a number from 1 to 4094"),
+        (STATIC + 'VLAN_ID="0"\n', "line 13: VLAN_ID is not a number from 1 to 4094"),
+        (GOOD + 'BOND_DEVICES="eno1 eno2"\n', "line 5: BOND_DEVICES is not a list of two or more MAC"),
+        (GOOD + f'BOND_DEVICES="{MACS[:17]}"\n', "line 5: BOND_DEVICES is not a list"),
+        (GOOD + f'BOND_DEVICES="{MACS[:17]} {MACS[:17]}"\n', "line 5: BOND_DEVICES is not a list"),
+        (GOOD + f'BOND_DEVICES="{MACS}"\nBOND_MODE="glue"\n', "line 6: BOND_MODE is none of active-backup"),
+        (GOOD + 'BOND_MODE="802.3ad"\n', "line 5: BOND_MODE needs BOND_DEVICES"),
+        (STATIC + f'BOND_DEVICES="{MACS}"\n', "line 10: NET_DEVICE is not wanted with BOND_DEVICES"),
+        (GOOD + 'IPV6_ADDRESS="fd00::7"\n', "line 5: IPV6_ADDRESS is not of the form ADDRESS/LENGTH"),
+        (GOOD + 'IPV6_ADDRESS="10.0.0.7/24"\n', "line 5: IPV6_ADDRESS is not of the form"),
+        (GOOD + 'IPV6_ADDRESS="fd00::7/64"\n', "IPV6_GATEWAY is missing"),
+        (GOOD + 'IPV6_GATEWAY="fe80::1"\n', "line 5: IPV6_GATEWAY needs IPV6_ADDRESS"),
+        (
+            GOOD + 'IPV6_ADDRESS="fd00::7/64"\nIPV6_GATEWAY="fe80::1%eth0"\n',
+            "line 6: IPV6_GATEWAY is not an IPv6 address",
+        ),
         ("", "NODE_ID is missing"),
     ],
 )

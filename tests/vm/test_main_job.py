@@ -9,6 +9,8 @@ from tests.vm.harness.leaks import holders, node_key, server_secrets
 from tests.vm.harness.roles import SLIVER
 from tests.vm.harness.site import NODE
 
+SERIAL_BAUD = 115200
+
 
 def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:
     # That run level boot came, and that slivers and services answered from outside, was awaited on the way.
@@ -25,6 +27,11 @@ def test_blank_machine_becomes_a_node(main_job: MainJob) -> None:
     assert main_job.said["swap"]
     # The slice's key opens its sliver, whose user becomes root there.
     assert main_job.said["sliver"].split() == [SLIVER, SLIVER, "root"]
+
+
+def test_the_serial_console_costs_a_twentieth_of_the_boot_at_most(main_job: MainJob) -> None:
+    # At 115200 baud, of ten bits a byte. A machine that is not emulated needs a fifth of the time.
+    assert main_job.serial_bytes / (SERIAL_BAUD / 10) < 0.05 * main_job.seconds / 5
 
 
 def test_secrets_are_where_they_belong_and_nowhere_else(main_job: MainJob) -> None:

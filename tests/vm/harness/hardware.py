@@ -39,6 +39,14 @@ class Nic(StrEnum):
 
 
 @dataclass(frozen=True)
+class Cable:
+    """What plugs a network card into a port of a switch (switch.py); QEMU names the card net0, net1, ..."""
+
+    mac: str
+    port: Path
+
+
+@dataclass(frozen=True)
 class Disk:
     """A disk or a dongle. `name` is its QEMU id: hot-unplug it by that.
 
@@ -92,6 +100,7 @@ Boot = DirectKernel | UsbStick | Cd | FirstDisk
 class Hardware:
     """One machine. `memory_mib` in MiB; `forwards` maps ports of the guest to ports of this host.
 
+    With `cables` there is a card at each of them and none on QEMU's user network.
     `credentials` (name, text) are for systemd in the guest, by the SMBIOS: systemd.system-credentials(7).
     There is no `screen` (VGA) unless asked for: emulating one slows the guest down.
     """
@@ -105,6 +114,7 @@ class Hardware:
     nic: Nic = Nic.VIRTIO
     mac: str = "52:54:00:12:34:56"
     forwards: tuple[tuple[int, int], ...] = ()
+    cables: tuple[Cable, ...] = ()
     credentials: tuple[tuple[str, str], ...] = ()
 
 
@@ -253,9 +263,18 @@ def _disk(disk: Disk, number: int = 0, boot_index: int | None = None) -> list[st
 
 
 def _network(hardware: Hardware) -> list[str]:
+    if hardware.cables:
+        return [
+            word for number, cable in enumerate(hardware.cables) for word in _card(hardware, number, cable)
+        ]
     if hardware.nic is Nic.NONE:
         return []
     net = "user,id=net0" + "".join(
         f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in hardware.forwards
     )
     return ["-netdev", net, "-device", f"{hardware.nic.value},netdev=net0,mac={hardware.mac}"]
+
+
+def _card(hardware: Hardware, number: int, cable: Cable) -> list[str]:
+    net = f"stream,id=net{number},server=off,addr.type=unix,addr.path={cable.port}"
+    return ["-netdev", net, "-device", f"{hardware.nic.value},netdev=net{number},mac={cable.mac}"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,15 @@ class MainJob:
     """The installation as it went: all events, what the server knew at the end, what the node's tools said.
 
     `folder` holds the disks of the node, which was shut down properly, and `server` in it its server's state.
+    It took `seconds` from power-on until the node was up, and `serial_bytes` on the serial console.
     """
 
     folder: Path
     events: list[Event]
     node: dict[str, Any]
     said: dict[str, str]
+    seconds: float
+    serial_bytes: int
 
     def told(self, name: str, **wanted: Any) -> list[Event]:
         """Return the events of that name with these values."""
@@ -74,10 +78,12 @@ def _install(target: Path, built: Artifacts, accelerator: str) -> None:
     machine = site.machine
     try:
         give_all_roles(site.server, NODE, site.folder, site.technician)
+        started = time.monotonic()
         site.power_on()
         machine.wait_event("state.entered", state="inst", timeout=limits.BOOT)
         machine.wait_event("chain.started", timeout=limits.INSTALL)
         assert_node_is_up(site)
+        seconds, serial_bytes = time.monotonic() - started, machine.console_log.stat().st_size
         assert_all_roles(site)
         said = {
             "volumes": site.shell.output("lvs --noheadings -o lv_name bmnode"),
@@ -90,6 +96,7 @@ def _install(target: Path, built: Artifacts, accelerator: str) -> None:
         site.shell.output("cat > /run/canary", stdin=CANARY.hex())
         said["canary_found_at"] = " ".join(places_on_node(CANARY, site.shell))
         record = {"events": machine.events(), "node": site.server.node(NODE), "said": said}
+        record |= {"seconds": seconds, "serial_bytes": serial_bytes}
         site.shell.run("systemctl poweroff")
         machine.wait_off(limits.SOON)
         site.server.stop()

@@ -36,6 +36,9 @@ class Server:
         self.log = log
         self.port = free_port()
         self.operator_port = free_port()
+        self.listen = "127.0.0.1"
+        # What its command line begins with, such as nsenter.
+        self.within: tuple[str, ...] = ()
         self._process: subprocess.Popen[str] | None = None
 
     @classmethod
@@ -76,8 +79,8 @@ class Server:
 
     def start(self) -> None:
         """Start serving; returns when the server listens."""
-        listen = ["--listen", f"127.0.0.1:{self.port}", "--operator", f"127.0.0.1:{self.operator_port}"]
-        line = [*_bootserver(self.folder), "serve", *listen]
+        listen = ["--listen", f"{self.listen}:{self.port}", "--operator", f"127.0.0.1:{self.operator_port}"]
+        line = [*self.within, *_bootserver(self.folder), "serve", *listen]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
         said = self._process.stdout

@@ -19,7 +19,7 @@ from host.run import Runner
 from host.storage import CLAIM_MAGIC
 from hwdetect import udev
 from hwdetect.dongle import READING, Dongle
-from hwdetect.inventory import BOOT_LABEL, CACHE_LABEL
+from hwdetect.inventory import BOOT_LABEL, CACHE_LABEL, KEY_LABEL
 from hwdetect.marked_stick import UNFINISHED, is_marked, may_become_dongle
 from hwdetect.udev import Device
 from wire.errors import CommandError
@@ -89,13 +89,16 @@ def survey(run: Runner, *, seconds: float = 0.0) -> Media:
 def _survey(run: Runner) -> Media:
     block = udev.devices("block")
     mounts = mount_table()
+    boot = boot_disks(block, mounts)
     candidates: list[Candidate] = []
-    for device in filter(lambda device: may_hold_key(device, block), block):
+    for device in filter(lambda device: may_hold_key(device, block, boot), block):
+        disk = _disk(device, block)
+        # Of a disk that is mounted as a whole, as a boot medium is, Linux mounts no partition as such.
+        options = ("loop",) if disk in boot and device.parent else ()
         try:
-            candidates += _candidates(run, device, _disk(device, block), mounts)
+            candidates += _candidates(run, device, disk, mounts, options)
         except (CommandError, OSError) as error:
             log.warning("%s cannot be looked into: %s", device.node, error)
-    boot = boot_disks(block, mounts)
     found = Media(boot, tuple(_different(candidates)), dongle_of(block))
     return replace(found, marked=tuple(_marked(run, block, mounts, found)))
 
@@ -111,12 +114,14 @@ def _marked(run: Runner, block: tuple[Device, ...], mounts: tuple[Mount, ...], f
             log.warning("%s cannot be looked at: %s", device.node, error)
 
 
-def may_hold_key(device: Device, block: tuple[Device, ...]) -> bool:
+def may_hold_key(device: Device, block: tuple[Device, ...], boot: tuple[str, ...]) -> bool:
     """Say whether a file system is looked into for a key: small, removable or the boot medium; never ours."""
     fstype = device.properties.get("ID_FS_TYPE", "")
     whole = _whole(device, block)
     if fstype not in READING or not _is_medium(device) or _claimed(whole):
         return False
+    if device.parent and whole.node in boot and device.properties.get("ID_FS_LABEL") != KEY_LABEL:
+        return False  # The EFI system partition of a boot medium.
     removable = whole.attributes.get("removable") == "1" or "/usb" in device.path
     return removable or device.name.startswith("mmc") or device.size_bytes <= _SMALL_BYTES
 
@@ -150,8 +155,10 @@ def dongle_of(block: tuple[Device, ...]) -> Dongle | None:
     return Dongle(first.node, _disk(first, block), fstype, first.size_bytes)
 
 
-def _candidates(run: Runner, device: Device, disk: str, mounts: tuple[Mount, ...]) -> list[Candidate]:
-    with _looking_into(run, device, mounts) as folder:
+def _candidates(
+    run: Runner, device: Device, disk: str, mounts: tuple[Mount, ...], options: tuple[str, ...] = ()
+) -> list[Candidate]:
+    with _looking_into(run, device, mounts, options) as folder:
         # FAT and ISO 9660 know names in upper case only, or in both.
         files = {name.lower(): folder / name for name in sorted(os.listdir(folder))}  # noqa: PTH208
         root = _head(files.get(ROOT_FILE), MAXIMUM_ROOT_BYTES)
@@ -173,14 +180,16 @@ def _head(file: Path | None, limit: int) -> bytes:
 
 
 @contextmanager
-def _looking_into(run: Runner, device: Device, mounts: tuple[Mount, ...]) -> Iterator[Path]:
+def _looking_into(
+    run: Runner, device: Device, mounts: tuple[Mount, ...], options: tuple[str, ...]
+) -> Iterator[Path]:
     """Give the folder where the device is mounted already, or mount it for the length of the block."""
     for mount in mounts:
         if mount.source == device.node:
             yield mount.target
             return
     fstype = device.properties["ID_FS_TYPE"]
-    with mounted(run, device.node, fstype=fstype, options=READING[fstype]) as folder:
+    with mounted(run, device.node, fstype=fstype, options=(*READING[fstype], *options)) as folder:
         yield folder
 
 

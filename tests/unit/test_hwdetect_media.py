@@ -64,7 +64,17 @@ CASES = {
 def test_what_is_looked_into(name):
     asked, expected = CASES[name]
     whole = OUR_DISK if asked.parent == OUR_DISK.path and "our" in name else DISK
-    assert may_hold_key(asked, (STICK, whole, asked)) is expected
+    assert may_hold_key(asked, (STICK, whole, asked), ()) is expected
+
+
+def test_of_the_boot_mediums_partitions_only_the_identity_is_looked_into():
+    parts = {
+        label: device(f"{STICK.path}/sda{number}", fstype="vfat", label=label, parent=STICK.path)
+        for number, label in ((2, "BMEFI"), (3, "BMKEY"))
+    }
+    block = (STICK, *parts.values())
+    assert [label for label, part in parts.items() if may_hold_key(part, block, ("/dev/sda",))] == ["BMKEY"]
+    assert all(may_hold_key(part, block, ()) for part in parts.values())
 
 
 def test_the_boot_medium_is_known_by_its_mount_and_by_its_name():

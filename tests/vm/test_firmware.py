@@ -27,7 +27,10 @@ def test_a_nodes_own_stick_is_all_it_needs_and_keeps_every_byte(new_site: MakeSi
     server, stick = site.server, site.folder / "stick.img"
     # A disk that Linux has no driver for.
     without = media.remastered(
-        site.folder / "boot.iso", site.built.iso, "quiet", "modprobe.blacklist=nvme quiet"
+        site.folder / "boot.iso",
+        site.built.iso,
+        "quiet",
+        "modprobe.blacklist=nvme bm.events=/dev/ttyS1 quiet",
     )
     server.cli("media", "make", str(without), str(stick), "--node", NODE, "--server", server.url)
     # This firmware looks for the boot record of a CD on sticks too; others have the partitions only.

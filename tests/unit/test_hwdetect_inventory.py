@@ -16,15 +16,13 @@ from hwdetect.inventory import (
     Machine,
     describe,
     disk_of,
-    is_disk,
     is_nic,
-    modules_of,
     nic_of,
     roles_of,
     with_plugins,
 )
 from hwdetect.lacking import Lacking
-from hwdetect.udev import Device
+from hwdetect.udev import Device, is_disk, modules_of
 from wire.structure import structure, unstructure
 
 RECORDED = json.loads(Path(__file__).with_name("recorded").joinpath("qemu_buses.json").read_text())
@@ -155,7 +153,7 @@ def test_modules_are_those_of_the_device_and_of_all_it_hangs_on(tmp_path):
     driven(controller, "ahci")
     driven(target, "sd_mod")
     (target / "block/sda").mkdir(parents=True)
-    assert modules_of(target / "block/sda") == {"ahci", "sd_mod"}
+    assert modules_of(target / "block/sda") == ("ahci", "sd_mod")
 
 
 def inventory():

@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from host.disks import SYS_BLOCK
+from host.disks import sys_place
 from host.run import CommandMissing, Runner
 from host.storage import CLAIM_MAGIC
 
@@ -129,7 +129,7 @@ def partitions(run: Runner, path: str) -> dict[str, Any]:
     try:
         done = run(["sfdisk", "--json", path], ok=(0, 1))
     except CommandMissing:
-        return _known_to_kernel(SYS_BLOCK / Path(path).name)
+        return _known_to_kernel(sys_place(path))
     try:
         return dict(json.loads(done.stdout)["partitiontable"])
     except (ValueError, KeyError):

@@ -26,7 +26,7 @@ _ATTRIBUTES = (
 _USB_STORAGE_CLASS = "08"
 
 # Whole disks by the kernel's names; loop, ram, zram, dm, sr and fd devices are none.
-_DISK_NAME = re.compile(r"sd[a-z]+|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|cciss!c\d+d\d+|md\d+")
+_DISK_NAME = re.compile(r"sd[a-z]+|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|cciss/c\d+d\d+|md\d+")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from host import disks as host_disks
 from host.mounts import Mount
 from host.run import CommandMissing
 from hwdetect import content
@@ -96,7 +97,7 @@ def test_what_a_disk_is_in_use_for():
         ("sda", True),
         ("sdaa", True),
         ("xvdb", True),
-        ("cciss!c0d1", True),
+        ("cciss/c0d1", True),
         ("mmcblk0", True),
         ("md127", True),
         ("nvme1n12", True),
@@ -210,7 +211,7 @@ def test_without_sfdisk_the_kernel_knows_what_partitions_there_are(tmp_path, mon
         for key, value in (("partition", name[-1]), ("start", start), ("size", size)):
             (tmp_path / "vda" / name / key).write_text(f"{value}\n")
     (tmp_path / "vda/queue").mkdir()
-    monkeypatch.setattr(content, "SYS_BLOCK", tmp_path)
+    monkeypatch.setattr(host_disks, "SYS_BLOCK", tmp_path)
     assert content.partitions(run, "/dev/vda") == {
         "sectorsize": 512,
         "partitions": [

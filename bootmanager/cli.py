@@ -16,6 +16,8 @@ from bootmanager.machine import State
 from bootmanager.plan import steps_for
 from bootmanager.preview import plan_data, plan_text
 from bootmanager.program import Program
+from bootmanager.replay import open_report
+from bootmanager.send_report import report_now
 from bootmanager.view import ConsoleView
 from host.blivet_storage import BlivetStorage
 from host.commands import Commands, format_option
@@ -29,7 +31,7 @@ from hwdetect.inventory import describe, detect
 from steps.base import Step
 from steps.verify_images import VerifyImages
 from steps.write_disk_image import WriteDiskImage
-from wire.errors import BootError, ConfigurationError, InternalError
+from wire.errors import BootError, ConfigurationError, InternalError, unsteered
 from wire.structure import unstructure
 
 PROGRAM = "bootmanager"
@@ -114,14 +116,26 @@ for _name, _text in {
 _PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT, State.IMAGE)
 
 
+_from_option = click.option(
+    "--from",
+    "report_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of the machine that made this report, not of this one.",
+)
+
+
 @main.command()
 @click.argument("state", type=click.Choice([str(each) for each in _PLANNED]))
+@_from_option
 @format_option
-def plan(state: str, form: str) -> None:
+def plan(state: str, report_file: Path | None, form: str) -> None:
     """Say what STATE would keep, create and destroy on this machine, and change nothing.
 
     The exit status is 1 where a step would fail.
     """
+    if report_file is not None:
+        _show_plan(open_report(report_file).plan(State(state)), form)
+        return
     engine = Engine(_quiet_host())
     before = steps_for(State.AUTO)
     known = tuple(kind for step in before for kind in step.gives)
@@ -160,11 +174,24 @@ def _image_steps(name: str, disk: str) -> tuple[Step, ...]:
 
 
 @main.command()
+@_from_option
 @format_option
-def inventory(form: str) -> None:
+def inventory(report_file: Path | None, form: str) -> None:
     """Print this machine's hardware."""
-    found = detect()
+    found = detect() if report_file is None else open_report(report_file).inventory()
     _show(describe(found), unstructure(found), form)
+
+
+@main.command("report")
+@click.option(
+    "--to", "place", type=click.Path(path_type=Path), help="Write it there: a new file, or a folder."
+)
+@click.option("--stick", is_flag=True, help="Write it onto the stick labelled BMREPORT.")
+def field_report(place: Path | None, stick: bool) -> None:
+    """Send the server all that helps to see why this machine fails, but no secrets; or write it somewhere."""
+    if place is not None and stick:
+        raise click.UsageError("--to and --stick are two places")
+    click.echo(report_now(_quiet_host(), place, stick=stick))
 
 
 @main.command()
@@ -184,4 +211,5 @@ def _show_plan(previews: Sequence[Preview], form: str) -> None:
 
 
 def _show(text: str, data: object, form: str) -> None:
-    click.echo(json.dumps(data, indent=1) if form == "json" else text)
+    # A disk's label, or another machine's report, must not steer this terminal.
+    click.echo(json.dumps(data, indent=1) if form == "json" else "\n".join(map(unsteered, text.split("\n"))))

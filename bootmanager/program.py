@@ -8,6 +8,7 @@ from bootmanager.machine import NodeMachine, State
 from bootmanager.plan import steps_for
 from bootmanager.preview import plan_text
 from bootmanager.remembered import remember, remembered
+from bootmanager.send_report import FailureReport
 from host.boot import Chain, leave
 from host.http import AnswerTooLong, NotAtServer, ServerUntrusted
 from host.mark import NotInstalled, read_mark
@@ -39,6 +40,7 @@ class Program:
         self._machine = NodeMachine(self._entered)
         self._debug = DebugMode(self._engine, self._connect)
         self._debug.listen()
+        self._report = FailureReport(host)
         self._memory = PeakMemory()
         self._memory.start()
 
@@ -70,6 +72,8 @@ class Program:
             # Their memory and their port are not for debug mode; the next try begins anew.
             near.close()
         self._report_run_level(RunLevel.SAFEBOOT if cause is None else RunLevel.FAILBOOT)
+        if cause is not None:
+            self._report.begin(self._engine.facts, was, cause)
         reason = self._debug.stay(cause, was)
         # The next try starts from nothing: what was true before may be why it failed.
         self._engine.facts = Facts()

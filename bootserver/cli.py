@@ -18,6 +18,7 @@ from bootserver import (
     cli_image,
     cli_media,
     cli_node,
+    cli_report,
     cli_slice,
     cli_tls,
 )
@@ -155,6 +156,8 @@ def serve_command(listen: str, operator: str, plain: bool) -> None:
 main.add_command(cli_node.node)
 cli_node.node.add_command(cli_classic.classic)
 cli_node.node.add_command(cli_disk_image.disk_image)
+cli_node.node.add_command(cli_report.list_reports)
+cli_node.node.add_command(cli_report.report)
 main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)

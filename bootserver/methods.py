@@ -11,12 +11,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bootserver import events, neighbours, nodes, slices
+from bootserver import events, neighbours, nodes, reports, slices
 from bootserver.status import Status, fold
 from bootserver.tables import Node
 from wire.messages import DiskRecord, RunLevel, TargetState
 from wire.neighbours import METHOD as MEET
 from wire.neighbours import Offer
+from wire.reports import GZIP_MAGIC, MAXIMUM_BYTES, MAXIMUM_CODE
+from wire.reports import METHOD as SEND_REPORT
 from wire.structure import MalformedMessage, structure, unstructure
 
 EVENTS_PER_CALL = 1000
@@ -185,6 +187,19 @@ def meet_neighbours(session: Session, node: Node, offer: object) -> object:
         raise Faulty(FaultCode.ARGUMENT, f"neighbours: {error}") from None
 
 
+def send_report(session: Session, node: Node, report: object) -> object:
+    """BootSendReport({archive, code}): keeps it for the operator; returns its id."""
+    fields = _struct(report)
+    archive, code = fields.get("archive"), fields.get("code", "")
+    if not isinstance(archive, bytes) or not archive.startswith(GZIP_MAGIC):
+        raise Faulty(FaultCode.ARGUMENT, "archive: a .tar.gz in base64 wanted")
+    if len(archive) > MAXIMUM_BYTES:
+        raise Faulty(FaultCode.ARGUMENT, f"archive: {len(archive)} bytes, {MAXIMUM_BYTES} allowed")
+    if not isinstance(code, str) or len(code) > MAXIMUM_CODE:
+        raise Faulty(FaultCode.ARGUMENT, f"code: a text of at most {MAXIMUM_CODE} characters wanted")
+    return reports.keep(session, node, archive, code)
+
+
 def _struct(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Faulty(FaultCode.ARGUMENT, "a struct wanted")
@@ -209,4 +224,5 @@ METHODS = {
     "ReportRunlevel": Method(report_run_level, 1, 1),
     MEET: Method(meet_neighbours, 1, 1),
     "GetSlivers": Method(get_slivers, 0, 1),
+    SEND_REPORT: Method(send_report, 1, 1),
 }

@@ -11,7 +11,7 @@ from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 from wire.slivers import Instantiation, NodeService
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 7
+SCHEMA = 8
 
 
 class Base(DeclarativeBase):
@@ -123,6 +123,20 @@ class Event(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     received: Mapped[float]
     data: Mapped[dict[str, Any]]
+
+
+class Report(Base):
+    """What a node sent for somebody to look into: an archive, and the code of the error that led to it."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index("reports_by_node", "node_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"))
+    received: Mapped[float]
+    code: Mapped[str] = mapped_column(String(64), default="")
+    size_bytes: Mapped[int]
+    archive: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Giver(Base):

@@ -86,9 +86,14 @@ def read_table(run: Runner, path: str) -> Table | None:
     )
 
 
+def sys_place(node: str) -> Path:
+    """Return the folder of a block device (its node) in sysfs, which has a ! for a slash: cciss!c0d0."""
+    return SYS_BLOCK / node.removeprefix("/dev/").replace("/", "!")
+
+
 def disk_of(node: str) -> str:
     """Return the disk that a partition's node belongs to; a disk belongs to itself."""
-    place = (SYS_BLOCK / Path(node).resolve().name.replace("/", "!")).resolve()
+    place = sys_place(str(Path(node).resolve())).resolve()
     whole = place.parent if (place / "partition").exists() else place
     return f"/dev/{whole.name.replace('!', '/')}"
 
@@ -98,7 +103,7 @@ def refuse_in_use(disk: str) -> None:
 
     Raises DiskBusy.
     """
-    for leaf in _leaves(SYS_BLOCK / Path(disk).name):
+    for leaf in _leaves(sys_place(disk)):
         with _exclusive(f"/dev/{leaf.name.replace('!', '/')}", os.O_RDONLY):
             pass
 
@@ -108,7 +113,7 @@ def release(run: Runner, disk: str) -> None:
 
     Writes nothing. Raises CommandFailed where something is in use.
     """
-    place = SYS_BLOCK / Path(disk).name
+    place = sys_place(disk)
     for part in (*_partitions(place), place):
         _release_holders(run, part)
 
@@ -169,7 +174,7 @@ def _exclusive(node: str, mode: int = os.O_WRONLY) -> Iterator[int]:
 
 def _forget_partitions(run: Runner, disk: LayoutDisk) -> None:
     """Let the kernel read the empty table; udev may be looking at an old partition for a moment."""
-    place = SYS_BLOCK / Path(disk.path).name
+    place = sys_place(disk.path)
     for _ in range(_TRIES):
         settle(run)
         run(["blockdev", "--rereadpt", disk.path], ok=(0, 1))

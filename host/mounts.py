@@ -21,10 +21,20 @@ class Mount:
     options: tuple[str, ...]
 
 
-def mount_table(table: Path = Path("/proc/self/mounts")) -> tuple[Mount, ...]:
-    """Return what is mounted now. Octal escapes of the kernel are decoded."""
+def mount_table() -> tuple[Mount, ...]:
+    """Return what is mounted now."""
+    return mounts_of(mounts_text())
+
+
+def mounts_text(table: Path = Path("/proc/self/mounts")) -> str:
+    """Return what is mounted now as the kernel tells it."""
+    return table.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def mounts_of(text: str) -> tuple[Mount, ...]:
+    """Return the mounts that a text of the kernel's is about. Its octal escapes are decoded."""
     found = []
-    for line in table.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in text.splitlines():
         source, target, fstype, options = (_decode(word) for word in line.split(" ")[:4])
         found.append(Mount(source, Path(target), fstype, tuple(options.split(","))))
     return tuple(found)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from host.disks import SYS_BLOCK
+from host.disks import sys_place
 from host.run import CommandMissing, Runner
 from host.storage import CLAIM_MAGIC
 
@@ -44,19 +45,68 @@ class Contents:
     texts: tuple[str, ...] = ()
 
 
-def inspect(run: Runner, path: str, *, size_bytes: int, sector: int = 512) -> Contents:
-    """Look at a disk, changing nothing. A disk that cannot be read is UNREADABLE, not an error."""
+@dataclass(frozen=True)
+class Part:
+    """A partition: its name, its size, and what blkid finds in it."""
+
+    name: str
+    size_bytes: int
+    found: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of the disk at `path`, before anything is made of it.
+
+    `error` says why it cannot be read, "" where it can. `empty`: both ends hold at most a partition table
+    without partitions. `found` is what blkid says of all of it; of the partitions that its table lists these
+    are the first ones, and `further` how many more there are.
+    """
+
+    path: str
+    error: str = ""
+    empty: bool = False
+    found: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    further: int = 0
+
+
+def read(run: Runner, path: str, *, size_bytes: int, sector: int = 512) -> Reading:
+    """Read of a disk what contents_of() judges by, changing nothing."""
     try:
         head, tail = _ends(path, size_bytes, 33 * sector)
     except OSError as error:
-        return Contents(DiskState.UNREADABLE, texts=(f"cannot be read: {error.strerror}",))
+        return Reading(path, error=f"cannot be read: {error.strerror}")
     found = probe(run, path)
+    table = partitions(run, path) if "PTTYPE" in found else {}
+    listed = table.get("partitions", [])
+    unit = int(table.get("sectorsize", 512))
+    return Reading(
+        path,
+        empty=_has_nothing(head, tail, sector),
+        found=found,
+        parts=tuple(_part(run, path, entry, unit) for entry in listed[:_PARTITIONS_SHOWN]),
+        further=max(0, len(listed) - _PARTITIONS_SHOWN),
+    )
+
+
+def _part(run: Runner, path: str, entry: Mapping[str, Any], unit: int) -> Part:
+    size = entry["size"] * unit
+    inside = probe(run, path, offset=entry["start"] * unit, size_bytes=size)
+    return Part(Path(entry["node"]).name, size, inside)
+
+
+def contents_of(reading: Reading) -> Contents:
+    """Say what is on a disk by what was read of it; UNREADABLE, not an error, where that failed."""
+    if reading.error:
+        return Contents(DiskState.UNREADABLE, texts=(reading.error,))
+    found = reading.found
     table, guid = found.get("PTTYPE", ""), found.get("PTUUID", "").lower()
-    texts = tuple(_texts(run, path, found))
+    texts = tuple(_texts(reading))
     if table == "gpt" and guid.startswith(CLAIM_MAGIC):
         return Contents(DiskState.OURS, table, guid, texts)
     signature = any(key in found for key in ("TYPE", "AMBIVALENT"))
-    if not signature and _has_nothing(head, tail, sector):
+    if not signature and reading.empty:
         return Contents(DiskState.BLANK, table, guid)
     return Contents(DiskState.FOREIGN, table, guid, texts or ("data of an unknown kind",))
 
@@ -79,7 +129,7 @@ def partitions(run: Runner, path: str) -> dict[str, Any]:
     try:
         done = run(["sfdisk", "--json", path], ok=(0, 1))
     except CommandMissing:
-        return _known_to_kernel(SYS_BLOCK / Path(path).name)
+        return _known_to_kernel(sys_place(path))
     try:
         return dict(json.loads(done.stdout)["partitiontable"])
     except (ValueError, KeyError):
@@ -139,27 +189,21 @@ def _zero_or_gpt_header(data: bytes) -> bool:
     return not any(data) or data.startswith(b"EFI PART")
 
 
-def _texts(run: Runner, path: str, found: dict[str, str]) -> list[str]:
+def _texts(reading: Reading) -> list[str]:
     """Say for people what is on it."""
+    found = reading.found
     if "AMBIVALENT" in found:
         return ["signatures of several file systems"]
     texts = [_text(found)] if "TYPE" in found else []
     if "PTTYPE" not in found:
         return texts
-    table = partitions(run, path)
-    sector = int(table.get("sectorsize", 512))
-    listed = table.get("partitions", [])
-    for entry in listed[:_PARTITIONS_SHOWN]:
-        size = entry["size"] * sector
-        inside = probe(run, path, offset=entry["start"] * sector, size_bytes=size)
-        name = Path(entry["node"]).name
-        texts.append(f"{name}: {_text(inside)}, {human_size(size)}")
-    if len(listed) > _PARTITIONS_SHOWN:
-        texts.append(f"{len(listed) - _PARTITIONS_SHOWN} more partitions")
+    texts += [f"{part.name}: {_text(part.found)}, {human_size(part.size_bytes)}" for part in reading.parts]
+    if reading.further:
+        texts.append(f"{reading.further} more partitions")
     return texts or [f"empty {found['PTTYPE']} partition table"]
 
 
-def _text(found: dict[str, str]) -> str:
+def _text(found: Mapping[str, str]) -> str:
     kind = found.get("TYPE") or ("partition table" if "PTTYPE" in found else "nothing known")
     words = {"LVM2_member": "LVM physical volume", "linux_raid_member": "RAID member"}
     label = found.get("LABEL", "")

@@ -253,6 +253,10 @@ class _Chooser:
             return f"it is the {role}" if " at " not in role else f"it is {role}"
         if disk.read_only:
             return "it is write-protected"
+        others = [other.path for other in self._disks if disk.wwn == other.wwn != "" and other != disk]
+        if others:
+            # Written by one path, it would be found changed by the others.
+            return f"it is one of several paths to a disk, with {', '.join(others)}"
         return "it cannot be read" if disk.state is DiskState.UNREADABLE else ""
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.metadata import entry_points
-from pathlib import Path
 
-from host import memory
-from host.mounts import Mount, mount_table
+from host.mounts import Mount, mounts_of
 from host.run import Runner
-from hwdetect import udev
-from hwdetect.content import Contents, DiskState, human_size, inspect
+from hwdetect.content import Contents, DiskState, contents_of, human_size
 from hwdetect.lacking import Lacking, lacking
-from hwdetect.udev import Device
+from hwdetect.recording import DMI_NAMES, Recording, record
+from hwdetect.udev import Device, is_disk
 
 # Plug-ins: each is called with the inventory so far and returns names of further kernel modules to load.
 GROUP = "bootmanager.hardware"
@@ -27,10 +24,6 @@ KEY_LABEL = "BMKEY"
 CACHE_LABEL = "BMCACHE"
 _ROLES = {BOOT_LABEL: "boot medium", KEY_LABEL: "key medium", CACHE_LABEL: "cache dongle"}
 MEDIA_ROLES = tuple(_ROLES.values())
-
-_SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
-# Whole disks by the kernel's names; loop, ram, zram, dm, sr and fd devices are none.
-_DISK_NAME = re.compile(r"sd[a-z]+|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|cciss!c\d+d\d+|md\d+")
 
 
 class Firmware(StrEnum):
@@ -104,40 +97,31 @@ class Inventory:
 
 
 def detect(run: Runner | None = None) -> Inventory:
-    """Detect this machine's hardware, changing nothing. Raises CommandFailed."""
-    runner = run or Runner()
-    block, net, mounts = udev.devices("block"), udev.devices("net"), mount_table()
-    disks = tuple(
-        disk_of(device, _inspect(runner, device), roles_of(device, block, mounts))
-        for device in block
-        if is_disk(device)
-    )
-    nics = tuple(nic_of(device) for device in net if is_nic(device))
-    drivers = [device.path for device in block if is_disk(device)]
-    drivers += [device.path for device in net if is_nic(device)]
+    """Detect this machine's hardware, changing nothing. Raises CommandFailed, CommandTimedOut."""
+    return inventory_of(record(run or Runner()))
+
+
+def inventory_of(recording: Recording) -> Inventory:
+    """Return the inventory that a recording is of, this machine's or another's."""
+    mounts = mounts_of(recording.mounts)
+    contents = {reading.path: contents_of(reading) for reading in recording.readings}
+    disks = [device for device in recording.block if device.node in contents and is_disk(device)]
+    nics = [device for device in recording.net if is_nic(device)]
     found = Inventory(
-        machine=_machine(Path("/sys/class/dmi/id")),
-        firmware=Firmware.EFI if Path("/sys/firmware/efi").exists() else Firmware.BIOS,
-        cpus=os.cpu_count() or 1,
-        memory_bytes=memory.total(),
-        disks=disks,
-        nics=nics,
-        modules=tuple(sorted(set().union(*(modules_of(Path(path)) for path in drivers)))),
-        secure_boot=is_secure(_SECURE_BOOT),
-        # Whoever may not read the kernel's log learns nothing of firmware.
-        lacking=lacking(
-            udev.devices("pci"), udev.devices("usb"), runner(["dmesg", "--notime"], ok=(0, 1)).stdout
+        machine=Machine(*(recording.dmi.get(name, "") for name in DMI_NAMES)),
+        firmware=Firmware.EFI if recording.efi else Firmware.BIOS,
+        cpus=recording.cpus,
+        memory_bytes=recording.memory_bytes,
+        disks=tuple(
+            disk_of(device, contents[device.node], roles_of(device, recording.block, mounts))
+            for device in disks
         ),
+        nics=tuple(nic_of(device) for device in nics),
+        modules=tuple(sorted({module for device in (*disks, *nics) for module in device.modules})),
+        secure_boot=recording.secure_boot,
+        lacking=lacking(recording.pci, recording.usb, recording.firmware_log),
     )
     return with_plugins(found, [entry.load() for entry in entry_points(group=GROUP)])
-
-
-def is_secure(variable: Path) -> bool:
-    """Say whether Secure Boot is on: four bytes of attributes, then 1 (UEFI spec., 3.3; Linux, efivarfs)."""
-    try:
-        return variable.read_bytes()[4:] == b"\x01"
-    except OSError:
-        return False  # A BIOS, or a firmware that has never heard of it.
 
 
 def with_plugins(inventory: Inventory, detectors: Iterable[Detector]) -> Inventory:
@@ -146,12 +130,6 @@ def with_plugins(inventory: Inventory, detectors: Iterable[Detector]) -> Invento
         modules = {*inventory.modules, *detector(inventory)}
         inventory = replace(inventory, modules=tuple(sorted(modules)))
     return inventory
-
-
-def is_disk(device: Device) -> bool:
-    """Say whether a block device is a whole disk with a medium in it."""
-    named = _DISK_NAME.fullmatch(device.name) is not None
-    return device.kind == "disk" and named and device.size_bytes > 0
 
 
 def is_nic(device: Device) -> bool:
@@ -194,25 +172,13 @@ def roles_of(disk: Device, block: Iterable[Device], mounts: Iterable[Mount]) -> 
 def nic_of(device: Device) -> Nic:
     """Make a network interface out of what udev says of it."""
     said = device.properties
-    driver = Path(device.path, "device/driver")
     return Nic(
         name=device.name,
         mac=device.attributes.get("address", ""),
-        driver=said.get("ID_NET_DRIVER") or (driver.resolve().name if driver.exists() else ""),
+        driver=said.get("ID_NET_DRIVER") or device.driver,
         model=said.get("ID_MODEL_FROM_DATABASE") or said.get("ID_MODEL_ID", ""),
         bus_path=said.get("ID_PATH", ""),
     )
-
-
-def modules_of(path: Path) -> set[str]:
-    """Return the loadable modules that drive a device (sysfs path) and all that it hangs on."""
-    found = set()
-    for place in (path, *path.parents):
-        module = place / "driver/module"
-        # A driver that is built into the kernel has a folder too, but nothing to load.
-        if (module / "initstate").exists():
-            found.add(module.resolve().name)
-    return found
 
 
 def describe(inventory: Inventory) -> str:
@@ -246,13 +212,10 @@ def describe_disk(disk: Disk) -> str:
     return f"{' '.join(word for word in words if word)} [{', '.join(notes)}]: {content}"
 
 
-def _inspect(run: Runner, device: Device) -> Contents:
-    sector = int(device.attributes.get("queue/logical_block_size") or 512)
-    return inspect(run, device.node, size_bytes=device.size_bytes, sector=sector)
-
-
 def _model(device: Device) -> str:
-    said = device.properties.get("ID_MODEL", "").replace("_", " ").strip()
+    # Memory cards and eMMC have a name in place of a model.
+    said = device.properties.get("ID_MODEL") or device.properties.get("ID_NAME", "")
+    said = said.replace("_", " ").strip()
     return said or device.attributes.get("device/model", "") or f"{_bus(device)} disk"
 
 
@@ -272,14 +235,3 @@ def _bus(device: Device) -> str:
         if device.name.startswith(prefix):
             return bus
     return device.properties.get("ID_BUS") or "scsi"
-
-
-def _machine(folder: Path) -> Machine:
-    return Machine(*(_text(folder / name) for name in ("sys_vendor", "product_name", "product_serial")))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""  # Not every firmware tells, and the serial number is for root only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,12 +25,16 @@ _ATTRIBUTES = (
 # Interface class of USB mass storage (USB-IF, "Defined Class Codes").
 _USB_STORAGE_CLASS = "08"
 
+# Whole disks by the kernel's names; loop, ram, zram, dm, sr and fd devices are none.
+_DISK_NAME = re.compile(r"sd[a-z]+|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|cciss/c\d+d\d+|md\d+")
+
 
 @dataclass(frozen=True)
 class Device:
     """One device: sysfs path, the kernel's name, device type, node in /dev, what udev and sysfs say.
 
-    `parent` is the sysfs path of the whole disk for a partition, else "".
+    `parent` is the sysfs path of the whole disk for a partition, else "". `driver` is that of the device or
+    of what it is on, "" for none; `modules` are the loadable ones that drive it and all that it hangs on.
     """
 
     path: str
@@ -39,6 +44,8 @@ class Device:
     properties: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     parent: str = ""
+    driver: str = ""
+    modules: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -47,8 +54,14 @@ class Device:
         return int(self.attributes.get("size") or 0) * 512
 
 
+def is_disk(device: Device) -> bool:
+    """Say whether a block device is a whole disk with a medium in it."""
+    named = _DISK_NAME.fullmatch(device.name) is not None
+    return device.kind == "disk" and named and device.size_bytes > 0
+
+
 def devices(subsystem: str) -> tuple[Device, ...]:
-    """Return the devices of a subsystem ("block", "net"), sorted by sysfs path."""
+    """Return the devices of a subsystem ("block", "net", "pci", "usb"), sorted by sysfs path."""
     found = pyudev.Context().list_devices(subsystem=subsystem)
     return tuple(sorted((_device(device) for device in found), key=lambda device: device.path))
 
@@ -103,7 +116,29 @@ def _device(device: pyudev.Device) -> Device:
         properties=dict(device.properties),
         attributes=_attributes(Path(device.sys_path)),
         parent=whole.sys_path if whole is not None else "",
+        driver=_driver(Path(device.sys_path)),
+        modules=modules_of(Path(device.sys_path)),
     )
+
+
+def modules_of(path: Path) -> tuple[str, ...]:
+    """Return the loadable modules that drive a device (sysfs path) and all that it hangs on, sorted."""
+    found = set()
+    for place in (path, *path.parents):
+        module = place / "driver/module"
+        # A driver that is built into the kernel has a folder too, but nothing to load.
+        if (module / "initstate").exists():
+            found.add(module.resolve().name)
+    return tuple(sorted(found))
+
+
+def _driver(path: Path) -> str:
+    for link in (path / "driver", path / "device/driver"):
+        try:
+            return link.readlink().name
+        except OSError:
+            continue  # It has none, or is gone.
+    return ""
 
 
 def _attributes(path: Path) -> dict[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from host.disks import settle
 from host.storage import CLAIM_MAGIC
-from hwdetect.inventory import Inventory, detect
+from hwdetect.inventory import Inventory, inventory_of
 from hwdetect.media import Media, survey
+from hwdetect.recording import Recording, record
 from steps.base import Context, Effect, Observation, Step, holds
 
 MEDIA_SECONDS = 20.0
@@ -17,7 +18,7 @@ class DetectHardware(Step):
     name = "detect_hardware"
     title = "Detect hardware"
     effect = Effect.READS
-    gives = (Inventory, Media)
+    gives = (Recording, Inventory, Media)
 
     def observe(self, context: Context) -> Observation:
         host = context.host
@@ -26,7 +27,8 @@ class DetectHardware(Step):
         what = "USB storage to be found, and a medium with the node's configuration"
         host.events.tell("wait.started", **{"for": what, "seconds": MEDIA_SECONDS})
         media = survey(host.run, seconds=MEDIA_SECONDS)
-        inventory = detect(host.run)
+        recording = record(host.run)
+        inventory = inventory_of(recording)
         host.storage.activate(
             tuple(disk.path for disk in inventory.disks if disk.table_guid.startswith(CLAIM_MAGIC))
         )
@@ -35,4 +37,4 @@ class DetectHardware(Step):
         if inventory.lacking:
             host.events.tell("hardware.lacking", devices=[str(one) for one in inventory.lacking])
         host.events.tell("media.found", boot_medium=list(media.boot), keys=keys, dongle=dongle)
-        return holds(inventory, media)
+        return holds(recording, inventory, media)

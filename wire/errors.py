@@ -16,10 +16,15 @@ MOST_QUOTED = 300
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def unsteered(line: str) -> str:
+    """Return a line without what could steer a terminal."""
+    return _STEERING.sub("?", line)
+
+
 def quoted(text: object) -> str:
     """Return what a peer said as a short line for logs and consoles, without what could steer a terminal."""
     found = str(text)
-    return _STEERING.sub("?", found[:MOST_QUOTED]) + ("..." if len(found) > MOST_QUOTED else "")
+    return unsteered(found[:MOST_QUOTED]) + ("..." if len(found) > MOST_QUOTED else "")
 
 
 class BootError(Exception):

@@ -24,6 +24,7 @@ from images.documents import Document, Documents
 from images.manifest import Blob, ImageKind, MalformedManifest, Manifest, Pack, Piece, parse, sha256
 from tests.fuzz.image_targets import image_targets
 from tests.fuzz.metadata_target import metadata_target
+from tests.fuzz.report_target import report_target
 from tests.fuzz.target import KEY, Target, scratch
 from wire import nodeconf, xmlrpc
 from wire.canonical import canonical
@@ -255,6 +256,7 @@ def targets() -> dict[str, Target]:
         ),
         **image_targets(),
         **metadata_target(),
+        **report_target(),
     }
 
 

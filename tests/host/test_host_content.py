@@ -7,7 +7,7 @@ import pytest
 
 from host.run import Runner
 from host.storage import DiskRole, claim_guid
-from hwdetect.content import MIB, DiskState, inspect
+from hwdetect.content import MIB, DiskState, contents_of, read
 
 pytestmark = pytest.mark.host
 
@@ -24,7 +24,7 @@ def disk(tmp_path):
 
 
 def look(path):
-    return inspect(Runner(), str(path), size_bytes=SIZE)
+    return contents_of(read(Runner(), str(path), size_bytes=SIZE))
 
 
 def command(*words, text=""):

@@ -14,7 +14,7 @@ from host.disks import claim_and_empty, read_table, refuse_in_use, release
 from host.ports import Host
 from host.run import Runner
 from host.storage import DiskRole, LayoutDisk, claim_guid
-from hwdetect.content import MIB, DiskState, inspect
+from hwdetect.content import MIB, DiskState, contents_of, read
 from hwdetect.inventory import Inventory
 from hwdetect.written import recognised
 from images import disk_make
@@ -62,7 +62,7 @@ class Device(Bench):
 
     def boot(self):
         """Return what a boot knows of the machine."""
-        found = inspect(RUN, self.device, size_bytes=DISK_BYTES)
+        found = contents_of(read(RUN, self.device, size_bytes=DISK_BYTES))
         seen = {"state": found.state, "table_type": found.table_type, "table_guid": found.table_guid}
         context = self.context(order=ORDER, size_bytes=DISK_BYTES, content=found.texts, **seen)
         (disk,) = context.facts[Inventory].disks
@@ -154,7 +154,7 @@ def test_the_disk_is_claimed_again_though_it_bears_no_mark(device, monkeypatch):
     assert ours.state is DiskState.OURS
     claim = claim_guid("next", DiskRole.SYSTEM, "S-1")
     claim_and_empty(RUN, LayoutDisk(device.device, "S-1", DISK_BYTES, claim, ours.table_guid))
-    assert inspect(RUN, device.device, size_bytes=DISK_BYTES).state is DiskState.OURS
+    assert contents_of(read(RUN, device.device, size_bytes=DISK_BYTES)).state is DiskState.OURS
     # Somebody else's disk, under the same serial number, is not taken for it.
     RUN(["sfdisk", "--quiet", "--wipe", "always", device.device], input=b"label: gpt\nstart=2048\n")
     RUN(["mkfs.ext4", "-q", "-F", "-E", "offset=1048576", device.device, "8M"])

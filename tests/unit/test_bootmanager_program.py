@@ -62,6 +62,12 @@ class Node:
         monkeypatch.setattr(module.DebugMode, "listen", lambda debug: None)
         monkeypatch.setattr(module.DebugMode, "stay", lambda debug, cause, was: self.stay(cause, was))
         monkeypatch.setattr(module.PeakMemory, "start", lambda memory: None)
+        self.reported = []
+        monkeypatch.setattr(
+            module.FailureReport,
+            "begin",
+            lambda _, facts, was, cause: self.reported.append((cause.code, was)),
+        )
         monkeypatch.setattr(module, "FLUSH_SECONDS", 0)
         monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
         events = Events("bootmanager", (self.told.append,))
@@ -151,7 +157,7 @@ def test_a_forced_state_wins_over_the_intent(monkeypatch):
 def test_the_operators_debug_mode_is_no_failure(monkeypatch):
     node = make(monkeypatch, wanted="dbg")
     node.run()
-    assert node.causes == [("", State.DBG)]
+    assert (node.causes, node.reported) == ([("", State.DBG)], [])
     assert ("ReportRunlevel", {"run_level": "safeboot"}) in node.calls
 
 
@@ -160,7 +166,7 @@ def test_every_failure_leads_to_debug_mode_and_out_of_it(monkeypatch, state):
     wanted = "inst" if state in (State.AUTO, State.BOOT) else str(state)
     node = make(monkeypatch, wanted=wanted, failures=[(state, NotInstalled("why"), ())])
     node.run()
-    assert node.causes == [("not-installed", state)]
+    assert node.causes == node.reported == [("not-installed", state)]
     errors = [event.data for event in node.told if event.event == "error"]
     assert [error["code"] for error in errors] == ["not-installed"]
     assert errors[0]["state"] == state
@@ -356,7 +362,7 @@ def test_a_failure_on_the_way_to_another_system_leads_to_debug_mode(monkeypatch,
     failures = [(state, NotInstalled("why"), ())]
     node = make(monkeypatch, order=ORDER, failures=failures)
     node.run()
-    assert node.causes == [("not-installed", state)]
+    assert node.causes == node.reported == [("not-installed", state)]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from host import disks as host_disks
 from host.mounts import Mount
 from host.run import CommandMissing
 from hwdetect import content
@@ -16,15 +17,13 @@ from hwdetect.inventory import (
     Machine,
     describe,
     disk_of,
-    is_disk,
     is_nic,
-    modules_of,
     nic_of,
     roles_of,
     with_plugins,
 )
 from hwdetect.lacking import Lacking
-from hwdetect.udev import Device
+from hwdetect.udev import Device, is_disk, modules_of
 from wire.structure import structure, unstructure
 
 RECORDED = json.loads(Path(__file__).with_name("recorded").joinpath("qemu_buses.json").read_text())
@@ -98,7 +97,7 @@ def test_what_a_disk_is_in_use_for():
         ("sda", True),
         ("sdaa", True),
         ("xvdb", True),
-        ("cciss!c0d1", True),
+        ("cciss/c0d1", True),
         ("mmcblk0", True),
         ("md127", True),
         ("nvme1n12", True),
@@ -155,7 +154,7 @@ def test_modules_are_those_of_the_device_and_of_all_it_hangs_on(tmp_path):
     driven(controller, "ahci")
     driven(target, "sd_mod")
     (target / "block/sda").mkdir(parents=True)
-    assert modules_of(target / "block/sda") == {"ahci", "sd_mod"}
+    assert modules_of(target / "block/sda") == ("ahci", "sd_mod")
 
 
 def inventory():
@@ -212,7 +211,7 @@ def test_without_sfdisk_the_kernel_knows_what_partitions_there_are(tmp_path, mon
         for key, value in (("partition", name[-1]), ("start", start), ("size", size)):
             (tmp_path / "vda" / name / key).write_text(f"{value}\n")
     (tmp_path / "vda/queue").mkdir()
-    monkeypatch.setattr(content, "SYS_BLOCK", tmp_path)
+    monkeypatch.setattr(host_disks, "SYS_BLOCK", tmp_path)
     assert content.partitions(run, "/dev/vda") == {
         "sectorsize": 512,
         "partitions": [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hwdetect.inventory import is_secure
 from hwdetect.lacking import lacking
+from hwdetect.recording import is_secure
 from hwdetect.udev import Device
 
 

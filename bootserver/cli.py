@@ -18,6 +18,7 @@ from bootserver import (
     cli_image,
     cli_media,
     cli_node,
+    cli_power,
     cli_slice,
     cli_tls,
 )
@@ -155,6 +156,7 @@ def serve_command(listen: str, operator: str, plain: bool) -> None:
 main.add_command(cli_node.node)
 cli_node.node.add_command(cli_classic.classic)
 cli_node.node.add_command(cli_disk_image.disk_image)
+cli_node.node.add_command(cli_power.power_group)
 main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)

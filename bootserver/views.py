@@ -50,6 +50,11 @@ def _disk_image_state(node: Node) -> str:
     return "written" if node.disk_record["whole"] else "being written"
 
 
+def _power(node: Node) -> str:
+    """Say what controls the node's power, "" if nothing does."""
+    return f"{node.power.kind} {node.power.address}, user {node.power.user}" if node.power else ""
+
+
 def node_status(node: Node) -> Status:
     """Return what the node is doing."""
     return structure(node.status, Status) if node.status else Status()
@@ -84,6 +89,7 @@ def node_whole(node: Node) -> dict[str, Any]:
         "images": node.images,
         "slices": sorted(sliver.slice.name for sliver in node.slivers),
         "classic": node.classic is not None,
+        "power": _power(node),
         "services": sorted(service.name for service in node.services),
         "ssh_keys": node.ssh_keys,
         "ssh_host_keys": node.ssh_host_keys,

@@ -52,6 +52,8 @@ class Node(Base):
     run_id: Mapped[str] = mapped_column(String(64))
     # Whether this run makes the root file system anew whatever it has.
     clean: Mapped[bool] = mapped_column(default=False)
+    # The run for which the installed node shall reboot by itself, "" for none.
+    reboot_run: Mapped[str] = mapped_column(String(64), default="")
     # Set by generations.changed() only.
     generation: Mapped[int] = mapped_column(default=1)
     system_disk: Mapped[str] = mapped_column(default="")

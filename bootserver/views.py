@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bootserver.status import Status
@@ -112,6 +112,16 @@ def latest_events(session: Session, node: Node, limit: int) -> list[dict[str, An
 def event_row(event: Event) -> dict[str, Any]:
     """Return an event as the node told it, with its `id` and when it was `received` here."""
     return {**event.data, "id": event.id, "received": event.received}
+
+
+def first_of_run(session: Session, node: Node) -> int:
+    """Return the id before the first event of the node's present run; without any, that of the newest."""
+    mine = select(func.min(Event.id)).where(
+        Event.node_id == node.id, Event.data["run"].as_string() == node.run_id
+    )
+    last = select(func.max(Event.id)).where(Event.node_id == node.id)
+    first = session.scalar(mine)
+    return first - 1 if first is not None else session.scalar(last) or 0
 
 
 _COMMON = {"id", "received", "seq", "time", "uptime", "program", "run", "boot", "event"}

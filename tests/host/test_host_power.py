@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bootserver import nodes
+from bootserver import events, nodes
 from bootserver.bmc import Source
 from bootserver.cli import main
 from bootserver.ipmi import Ipmi
-from bootserver.state import initialise
+from bootserver.state import initialise, open_state
 from host.http import HttpClient, ServerUntrusted
 from host.run import Runner
 from tests.host.loopback import serving
@@ -285,3 +285,49 @@ def watched(folder, *words, said):
                     seen |= {argv, environment}
         time.sleep(0.05)
     return process.returncode, process.stdout.read(), seen
+
+
+class Reinstalled(Switched):
+    """A machine that, once started from the network, tells what a node does that reinstalls itself."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def turn_on(self, source):
+        super().turn_on(source)
+        if source != "Pxe":
+            return
+        with open_state(self.folder).database.write() as session:
+            node = nodes.find(session, "node1")
+            told = [("bootmanager", "state.entered", {"state": "rins"}), ("bootmanager", "chain.started", {})]
+            told.append(("configmanager", "runlevel", {"run_level": "boot"}))
+            for seq, (program, name, data) in enumerate(told):
+                event = {"seq": seq, "program": program, "run": node.run_id, "event": name, **data}
+                events.keep(session, node, event, time.time())
+            nodes.set_intent(node, TargetState.BOOT)
+
+
+def test_a_node_is_reinstalled_by_its_power(controlled, bmc):
+    bmc.machine = Reinstalled(controlled)
+    said = cli(controlled, "node", "reinstall", "node1", "--yes", "--timeout", "20")
+    assert bmc.machine.starts == ["Pxe"]
+    assert "node1 is up: run level boot" in said
+    wish = {"Boot": {"BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "Pxe"}}
+    assert ("PATCH", SYSTEM, wish) in bmc.asked
+
+
+def test_a_node_whose_power_stays_off_is_reported_with_its_last_word(controlled, bmc, machine):
+    machine.turn_on = lambda source: None
+    status, _, error = tried(controlled, "node", "reinstall", "node1", "--yes", "--timeout", "1")
+    assert status == 3
+    assert "1 s without a word; of this run it has told nothing [node-never-came-back]" in error
+    assert not machine.is_on
+    assert json.loads(cli(controlled, "node", "show", "node1", "--format", "json"))["boot_state"] == "rins"
+
+
+def test_where_the_medium_cannot_be_chosen_nothing_is_changed(controlled, bmc, machine):
+    bmc.targets = ["None", "Hdd"]
+    refused(controlled, "bmc-cannot", "node", "reinstall", "node1", "--yes", "--timeout", "1")
+    assert machine.starts == []
+    assert json.loads(cli(controlled, "node", "show", "node1", "--format", "json"))["boot_state"] == "boot"

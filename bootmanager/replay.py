@@ -30,7 +30,8 @@ from images.cache import Cache
 from steps.base import Facts, Step
 from wire.errors import VerificationError, quoted
 from wire.messages import NodeDetails
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import KEY_BYTES, NodeKey
 from wire.structure import MalformedMessage, structure_json
 

@@ -18,12 +18,15 @@ from bootserver import (
     cli_image,
     cli_media,
     cli_node,
+    cli_power,
+    cli_reinstall,
     cli_report,
     cli_slice,
     cli_tls,
 )
 from bootserver.cli_keys import begin_signing, check_root_keys, keys, read_passphrase, root_options
 from bootserver.cli_state import open_state
+from bootserver.following import NodeNeverCameBack
 from bootserver.output import printable
 from bootserver.serve import Address, serve
 from bootserver.state import check_free, initialise
@@ -47,6 +50,12 @@ class Failure(click.ClickException):
         click.echo(f"  {self._error.advice}", err=True)
 
 
+class NeverCameBack(Failure):
+    """The same with an exit status of its own, for programs that act on it."""
+
+    exit_code = 3
+
+
 class Commands(click.Group):
     """The top of the command line, where every error ends."""
 
@@ -54,6 +63,8 @@ class Commands(click.Group):
         """Run the command; an error becomes a message and a status."""
         try:
             return super().invoke(ctx)
+        except NodeNeverCameBack as error:
+            raise NeverCameBack(error) from None
         except BootError as error:
             raise Failure(error) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -79,7 +90,7 @@ class Commands(click.Group):
 def main(ctx: click.Context, folder: Path, verbose: bool) -> None:
     """Keep the intents, configurations and images of nodes, and answer them.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 a node that was followed never came back.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING,
@@ -158,6 +169,9 @@ cli_node.node.add_command(cli_classic.classic)
 cli_node.node.add_command(cli_disk_image.disk_image)
 cli_node.node.add_command(cli_report.list_reports)
 cli_node.node.add_command(cli_report.report)
+cli_node.node.add_command(cli_power.power_group)
+cli_node.node.add_command(cli_reinstall.reinstall)
+cli_node.node.add_command(cli_reinstall.follow)
 main.add_command(cli_enrol.token)
 main.add_command(cli_image.image)
 main.add_command(cli_slice.slice_group)

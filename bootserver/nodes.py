@@ -124,6 +124,19 @@ def set_intent(node: Node, state: TargetState, *, clean: bool = False) -> None:
     changed(node)
 
 
+def order_reinstallation(session: Session, node: Node, **how: str) -> None:
+    """Let a node reinstall itself now. One that nobody else starts again reboots for it, if it is up."""
+    set_intent(node, TargetState.RINS)
+    node.reboot_run = "" if how else node.run_id
+    tell(session, node, "reinstall.ordered", **how)
+
+
+def reboot_ordered(node: Node) -> str:
+    """Return the run for which the installed node shall reboot, "" for none."""
+    ordered = node.boot_state == TargetState.RINS and node.reboot_run == node.run_id
+    return node.run_id if ordered else ""
+
+
 def order_disk_image(node: Node, image: str, disk: str) -> None:
     """Let a node run another system; `disk` "" means its system disk. A new order, also of the same image."""
     node.disk_order, node.disk_image, node.disk_named = new_run_id(), image, disk

@@ -191,6 +191,7 @@ def for_node(session: Session, node: Node) -> NodeSlivers:
         conf_files=tuple(file for file, _ in files_of(session, node) if file.enabled),
         generation=node.generation,
         disk_image=nodes.disk_order(session, node),
+        reinstall=nodes.reboot_ordered(node),
     )
 
 

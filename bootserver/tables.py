@@ -52,6 +52,8 @@ class Node(Base):
     run_id: Mapped[str] = mapped_column(String(64))
     # Whether this run makes the root file system anew whatever it has.
     clean: Mapped[bool] = mapped_column(default=False)
+    # The run for which the installed node shall reboot by itself, "" for none.
+    reboot_run: Mapped[str] = mapped_column(String(64), default="")
     # Set by generations.changed() only.
     generation: Mapped[int] = mapped_column(default=1)
     system_disk: Mapped[str] = mapped_column(default="")
@@ -96,6 +98,7 @@ class Node(Base):
     delegates: Mapped[list[Delegate]] = relationship(cascade="all, delete-orphan")
     files: Mapped[list[NodeFile]] = relationship(cascade="all, delete-orphan")
     classic: Mapped[ClassicNode | None] = relationship(cascade="all, delete-orphan")
+    power: Mapped[Power | None] = relationship(cascade="all, delete-orphan")
 
     __table_args__ = (
         # What changed since a number is asked for every second (changes.py).
@@ -269,6 +272,22 @@ class ClassicNode(Base):
     mac: Mapped[str] = mapped_column(String(17), default="", index=True)
     network: Mapped[dict[str, Any]] = mapped_column(default=dict)
     peer: Mapped[str] = mapped_column(String(64), default="", index=True)
+
+
+class Power(Base):
+    """What controls a node's power: kind "redfish" or "ipmi", where, and as whom.
+
+    `fingerprint` is the SHA-256 (hex) of the certificate that counts there, "" for ipmi, which has none.
+    """
+
+    __tablename__ = "power"
+
+    node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    address: Mapped[str]
+    user: Mapped[str]
+    sealed_password: Mapped[bytes] = mapped_column(LargeBinary)
+    fingerprint: Mapped[str] = mapped_column(String(64), default="")
 
 
 class Waiting(Base):

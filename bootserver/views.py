@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bootserver.status import Status
@@ -50,6 +50,11 @@ def _disk_image_state(node: Node) -> str:
     return "written" if node.disk_record["whole"] else "being written"
 
 
+def _power(node: Node) -> str:
+    """Say what controls the node's power, "" if nothing does."""
+    return f"{node.power.kind} {node.power.address}, user {node.power.user}" if node.power else ""
+
+
 def node_status(node: Node) -> Status:
     """Return what the node is doing."""
     return structure(node.status, Status) if node.status else Status()
@@ -84,6 +89,7 @@ def node_whole(node: Node) -> dict[str, Any]:
         "images": node.images,
         "slices": sorted(sliver.slice.name for sliver in node.slivers),
         "classic": node.classic is not None,
+        "power": _power(node),
         "services": sorted(service.name for service in node.services),
         "ssh_keys": node.ssh_keys,
         "ssh_host_keys": node.ssh_host_keys,
@@ -106,6 +112,16 @@ def latest_events(session: Session, node: Node, limit: int) -> list[dict[str, An
 def event_row(event: Event) -> dict[str, Any]:
     """Return an event as the node told it, with its `id` and when it was `received` here."""
     return {**event.data, "id": event.id, "received": event.received}
+
+
+def first_of_run(session: Session, node: Node) -> int:
+    """Return the id before the first event of the node's present run; without any, that of the newest."""
+    mine = select(func.min(Event.id)).where(
+        Event.node_id == node.id, Event.data["run"].as_string() == node.run_id
+    )
+    last = select(func.max(Event.id)).where(Event.node_id == node.id)
+    first = session.scalar(mine)
+    return first - 1 if first is not None else session.scalar(last) or 0
 
 
 _COMMON = {"id", "received", "seq", "time", "uptime", "program", "run", "boot", "event"}

@@ -8,7 +8,8 @@ https trusts one authority, the deployment's own, and no other: not those of thi
 where none is given. Chain and name are verified always. The dates of certificates are judged by this
 machine's clock, which may say 1970 or 2099 until the server's authenticated time has set it; so there are
 clients whose dates are judged, for everything, and clients whose dates are postponed, for the one call by
-which the time is learnt. Versions and ciphers are those that the TLS library finds fit.
+which the time is learnt. A device whose certificate nobody vouches for is known by that certificate alone,
+which its client is given the fingerprint of. Versions and ciphers are those that the TLS library finds fit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import io
 import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -28,7 +29,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.util import Retry
 
 from host.http_lines import USUAL, HttpTimeouts, Line, pools
-from host.http_trust import context, reason, refused_certificate
+from host.http_trust import context, is_other_certificate, reason, refused_certificate, unjudged
 from wire.errors import ConfigurationError, TransientError, TrustError, VerificationError
 from wire.nodeconf import EnrolmentConfiguration, NodeConfiguration
 
@@ -106,8 +107,12 @@ class HttpClient:
         timeouts: HttpTimeouts = USUAL,
         authority: str = "",
         dates: Dates = Dates.JUDGED,
+        fingerprint: str = "",
     ) -> None:
-        """`authority` is the only certificate (PEM) that is trusted to vouch for an https server."""
+        """`authority` is the only certificate (PEM) that is trusted to vouch for an https server.
+
+        `fingerprint` (SHA-256, hex) stands in its place for a server that is known by its own certificate.
+        """
         self.base_url = base_url.rstrip("/")
         self._timeout = (timeouts.connect, timeouts.silence)
         self._session = _Session()
@@ -116,11 +121,9 @@ class HttpClient:
         # A compressed answer of the size allowed may unfold to a thousand times that in memory.
         self._session.headers["Accept-Encoding"] = "identity"
         self._line = Line()
+        trusted = unjudged() if fingerprint else context(authority, judge_dates=dates is Dates.JUDGED)
         for scheme in ("http://", "https://"):
-            self._session.mount(
-                scheme,
-                _Pinned(context(authority, judge_dates=dates is Dates.JUDGED), pools(self._line, timeouts)),
-            )
+            self._session.mount(scheme, _Pinned(trusted, pools(self._line, timeouts), fingerprint))
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
 
@@ -143,6 +146,27 @@ class HttpClient:
                     raise NotAtServer(url, hint=_CALLS_HINT)
                 self._check(answer, url)
                 return b"".join(_pieces(answer, limit, url))
+
+    def exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, limit: int
+    ) -> tuple[int, bytes]:
+        """Return the status, whichever, and the body of at most `limit` bytes of what a request is answered.
+
+        Never asked again. Raises ServerUnreachable, ServerUntrusted, AnswerTooLong.
+        """
+        url = self.base_url + path
+        with self._asking(url):
+            answer = self._session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
+            )
+            with answer:
+                return answer.status_code, b"".join(_pieces(answer, limit, url))
 
     def get(self, path: str, *, limit: int, retry: Retry = ONCE) -> bytes:
         """Return the body at `path`, at most `limit` bytes.
@@ -197,6 +221,8 @@ class HttpClient:
             seconds = self._timeout[0] if isinstance(error, requests.ConnectTimeout) else self._timeout[1]
             raise ServerUnreachable(f"waited {seconds:.0f} s {kind} of {url}") from None
         except requests.exceptions.SSLError as error:
+            if is_other_certificate(error):
+                raise ServerUntrusted(f"{url}: {reason(error)}") from None
             refused = refused_certificate(error)
             if refused is None:
                 raise ServerUnreachable(f"{url}: {reason(error)}") from None
@@ -254,16 +280,19 @@ def http_of(
 
 
 class _Pinned(HTTPAdapter):
-    """Connections that are made with one context, which nothing here widens."""
+    """Connections that are made with one context, which nothing here widens; or to one certificate."""
 
-    def __init__(self, context: ssl.SSLContext, pools: dict[str, Any]) -> None:
+    def __init__(self, context: ssl.SSLContext, pools: dict[str, Any], fingerprint: str) -> None:
         self._context = context
         self._pools = pools
+        self._fingerprint = fingerprint or None
         super().__init__()
 
     def init_poolmanager(self, *words: Any, **options: Any) -> None:
         """Let direct connections use the context."""
-        super().init_poolmanager(*words, ssl_context=self._context, **options)
+        super().init_poolmanager(
+            *words, ssl_context=self._context, assert_fingerprint=self._fingerprint, **options
+        )
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *words: Any, **options: Any) -> Any:
@@ -274,7 +303,7 @@ class _Pinned(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Add no other authorities: requests would load its own bundle into the context."""
-        conn.cert_reqs = "CERT_REQUIRED"
+        conn.cert_reqs = "CERT_NONE" if self._fingerprint else "CERT_REQUIRED"
         conn.ca_certs = conn.ca_cert_dir = None
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 import ssl
 from collections.abc import Iterator
+
+from urllib3.exceptions import SSLError
 
 from wire.errors import quoted
 
@@ -20,6 +24,29 @@ def context(authority: str, *, judge_dates: bool) -> ssl.SSLContext:
     if authority:
         context.load_verify_locations(cadata=authority)
     return context
+
+
+def unjudged() -> ssl.SSLContext:
+    """Return a context that takes any certificate: for who compares its fingerprint."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def shown_fingerprint(host: str, port: int, seconds: float) -> str:
+    """Return the SHA-256 (hex) of the certificate that is shown there; nothing is said. Raises OSError."""
+    with (
+        socket.create_connection((host, port), seconds) as plain,
+        unjudged().wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        return hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
+
+
+def is_other_certificate(error: BaseException) -> bool:
+    """Say whether an error of TLS came of a fingerprint, which is no error to the TLS library below."""
+    *_, last = causes(error)
+    return isinstance(last, SSLError)
 
 
 def refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | None:

@@ -205,7 +205,8 @@ class NodeSlivers:
     """The reply to GetSlivers. Of two replies the one with the later timestamp counts.
 
     `generation` is another one after every change at the server; 0 from one that does not tell of changes.
-    `disk_image` is another system that the node shall run instead of all this.
+    `disk_image` is another system that the node shall run instead of all this. `reinstall` is the run for
+    which it shall reboot now, to be installed again, "" for none.
     """
 
     timestamp: int
@@ -218,6 +219,7 @@ class NodeSlivers:
     conf_files: tuple[ConfFile, ...] = ()
     generation: int = 0
     disk_image: DiskOrder = NO_DISK_ORDER
+    reinstall: str = ""
 
     def __post_init__(self) -> None:
         check_moment(self.timestamp)

@@ -27,6 +27,9 @@ def faults(text):
         if name not in command.commands:
             return f"{text!r}: no command {name}"
         command = command.commands[name]
+        if isinstance(command, click.Group):
+            # Such as the name of a node, before what is done about it.
+            words = words[sum(isinstance(each, click.Argument) for each in command.params) :]
     if isinstance(command, click.Group) and words and not words[0].startswith("-"):
         return f"{text!r}: no command {words[0]}"
     known = {"--help", *(name for each in command.params for name in (*each.opts, *each.secondary_opts))}

@@ -1,0 +1,253 @@
+"""A forced reinstallation, ordered and followed: how each end of it is told, by text, JSON and status."""
+
+import json
+import time
+
+import pytest
+from rich.console import Console
+
+from bootserver import cli_reinstall
+from bootserver.following import SETTLE_SECONDS, Following, NodeFailed, NodeNeverCameBack, WantedOtherwise
+from bootserver.live_view import LiveView
+from configmanager.backends.base import Reboot
+from configmanager.backends.reinstall import Reinstall
+from tests.unit.bootserver_deployment import Deployment
+from tests.unit.configmanager_fakes import FakeNode
+from wire.messages import TargetState
+from wire.slivers import NodeSlivers
+from wire.structure import structure
+
+RUN = "r" * 32
+ERROR = {
+    "code": "disk-not-found",
+    "title": "No such disk",
+    "detail": "S-9",
+    "hint": "Look for a loose cable.",
+}
+
+
+class Node(Deployment):
+    """A server, and a node that tells what a test says."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.add(state=TargetState.BOOT)
+        self.calls = self.client()
+        self.seq = 0
+
+    @property
+    def run_id(self):
+        return self.node().run_id
+
+    def tell(self, *named, program="bootmanager", run=None, **data):
+        for name in named:
+            self.seq += 1
+            envelope = {"seq": self.seq, "time": time.time(), "uptime": 1.0, "program": program, "boot": "1"}
+            told = {**envelope, "run": self.run_id if run is None else run, "event": name, **data}
+            self.calls.call("BootReportEvents", [told])
+
+    def install(self):
+        self.tell("program.started", run="")
+        self.tell("state.entered", state="rins", reason="the server wants rins")
+        self.tell("step.started", step="partition", title="Make the partitions")
+        self.tell("step.done", step="partition", seconds=1.5)
+        self.calls.call("BootUpdateNode", {"boot_state": "boot", "run_id": self.run_id})
+        self.tell("chain.started", how="kexec")
+
+    def come_up(self, level="boot", **how):
+        self.tell("runlevel", program="configmanager", run_level=level, **how)
+
+    def slivers(self):
+        return structure(json.loads(self.calls.call("GetSlivers", {"form": "json"})), NodeSlivers)
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path / "state")
+
+
+@pytest.fixture
+def acting(monkeypatch):
+    """What happens while the command sleeps, one thing after another."""
+    acts = []
+
+    class Clock:
+        late = 0.0
+
+        def time(self):
+            return time.time() + self.late
+
+        def sleep(self, seconds):
+            assert acts, "followed beyond the end"
+            acts.pop(0)()
+
+    monkeypatch.setattr(cli_reinstall, "time", Clock())
+    return acts
+
+
+def test_a_node_that_is_up_is_asked_to_reboot_and_followed(node, acting):
+    before = node.slivers()
+    acting += [lambda: asked.append(node.slivers()), node.install, node.come_up]
+    asked = []
+    said = node.cli("node", "reinstall", "node1", "--yes")
+    assert before.reinstall == ""
+    assert asked[0].reinstall == node.run_id
+    assert asked[0].generation > before.generation
+    assert "reboots by itself" in said
+    assert "== rins: the server wants rins" in said
+    assert "partition            done in    1.5 s" in said
+    assert said.splitlines()[-1] == f"node1 is up: run level boot, run {node.run_id}"
+    assert node.slivers().reinstall == ""
+
+
+def test_an_intent_alone_reboots_nobody(node):
+    node.cli("node", "state", "node1", "rins")
+    assert node.slivers().reinstall == ""
+
+
+def test_without_yes_nothing_is_ordered(node):
+    before = node.run_id
+    node.cli("node", "reinstall", "node1", status=1)
+    assert node.run_id == before
+
+
+def test_the_old_installation_that_still_runs_is_not_the_new_one(node, acting):
+    old = node.run_id
+    acting += [lambda: node.come_up(run=old), node.install, lambda: node.come_up(run=old), node.come_up]
+    node.cli("node", "reinstall", "node1", "--yes")
+    assert acting == []
+
+
+def test_debug_mode_ends_it_with_what_the_node_said(node, acting):
+    def fail():
+        node.tell("error", state="rins", **ERROR)
+        node.tell("state.entered", state="dbg", reason="failed")
+        node.tell("debug.entered", was="rins", code="disk-not-found")
+
+    acting.append(fail)
+    said = node.cli("node", "reinstall", "node1", "--yes", status=1)
+    assert "disk-not-found: No such disk: S-9 [installation-failed]" in said
+    assert "Look for a loose cable." in said
+
+
+def test_programs_read_events_and_one_last_line(node, acting):
+    acting += [node.install, node.come_up]
+    lines = [
+        json.loads(line)
+        for line in node.cli("node", "reinstall", "node1", "--yes", "--format", "json").splitlines()
+    ]
+    assert lines[0]["event"] == "reinstall.ordered"
+    assert lines[-1] == {"outcome": "up", "run": node.run_id}
+    assert [line["event"] for line in lines[-3:-1]] == ["chain.started", "runlevel"]
+
+
+def test_following_again_begins_with_the_run(node, acting):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    acting.append(interrupt)
+    said = node.cli("node", "reinstall", "node1", "--yes", status=130)
+    assert "bootserver node follow node1" in said
+    run = node.run_id
+    node.install()
+    node.come_up()
+    assert "== rins" in node.cli("node", "follow", "node1")
+    assert node.run_id == run
+
+
+def test_a_node_that_stays_away_has_a_status_of_its_own(node, acting):
+    acting += [
+        lambda: node.tell("step.started", step="unpack", title="Unpack"),
+        lambda: setattr(cli_reinstall.time, "late", 1.5),
+    ]
+    said = node.cli("node", "reinstall", "node1", "--yes", "--timeout", "1", status=3)
+    assert "1 s without a word; the last was step.started of unpack, 2 s ago [node-never-came-back]" in said
+
+
+def row(name, program="bootmanager", received=100.0, **data):
+    return {"event": name, "program": program, "run": RUN, "received": received, **data}
+
+
+def followed(*rows, since=100.0, timeout=1000.0):
+    following = Following(RUN, since, timeout)
+    for each in rows:
+        following.hear(each)
+    return following
+
+
+def test_the_intent_counts_as_well(node):
+    up = followed(row("runlevel", "configmanager", run_level="boot"))
+    assert not up.is_done(RUN, "rins", 101)
+    assert up.is_done(RUN, "boot", 101)
+
+
+def test_what_may_pass_is_waited_for():
+    away = row("error", code="server-unreachable")
+    stopped = followed(away, row("debug.entered", code="server-unreachable"))
+    assert not stopped.is_done(RUN, "rins", 100 + SETTLE_SECONDS)
+    with pytest.raises(NodeFailed, match="server-unreachable"):
+        stopped.is_done(RUN, "rins", 101 + SETTLE_SECONDS)
+    stopped.hear(row("state.entered", state="auto"))
+    assert not stopped.is_done(RUN, "rins", 101 + SETTLE_SECONDS)
+
+
+def test_an_installed_node_whose_sliver_fails_has_failed_once_it_stays_so():
+    error = row(
+        "error", "configmanager", code="corrupt-image", title="It is corrupt", detail="x", hint="Mend it."
+    )
+    level = row("runlevel", "configmanager", run_level="failboot")
+    failed = followed(error, level)
+    assert not failed.is_done(RUN, "boot", 101)
+    with pytest.raises(NodeFailed, match="corrupt-image") as raised:
+        failed.is_done(RUN, "boot", 101 + SETTLE_SECONDS)
+    assert raised.value.advice == "Mend it."
+    failed.hear(row("runlevel", "configmanager", run_level="boot"))
+    assert failed.is_done(RUN, "boot", 101 + SETTLE_SECONDS)
+
+
+@pytest.mark.parametrize(("run", "state"), [("q" * 32, "rins"), (RUN, "dbg")])
+def test_somebody_who_wants_something_else_ends_it(run, state):
+    with pytest.raises(WantedOtherwise):
+        followed().is_done(run, state, 101)
+
+
+def test_words_of_others_are_no_sign_of_life():
+    told = [
+        row("reinstall.ordered", "bootserver", 900.0),
+        {**row("action", "configmanager", 900.0), "run": "old"},
+    ]
+    with pytest.raises(NodeNeverCameBack, match="of this run it has told nothing"):
+        followed(*told).is_done(RUN, "rins", 1101)
+    assert not followed(row("step.progress", received=900.0)).is_done(RUN, "rins", 1101)
+
+
+@pytest.mark.parametrize("value", [None, "x", [], {}, float("nan"), float("inf"), 10**400, -(10**400), True])
+@pytest.mark.parametrize("name", ["step.done", "step.retry", "transfer", "image.planned", "step.progress"])
+def test_no_event_makes_the_view_fail(name, value, capsys):
+    with LiveView(Console()) as view:
+        view.event({"event": "step.started", "title": value})
+        keys = (
+            "seconds",
+            "fraction",
+            "network_bytes",
+            "cache_bytes",
+            "tree_bytes",
+            "fetch_bytes",
+            "detail",
+            "step",
+        )
+        view.event({"event": name, **dict.fromkeys(keys, value)})
+        view.event({"event": "error", "code": "\x1b[2J", "title": "[red]x[/red]"})
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "[red]x[/red]" in said
+
+
+def test_the_node_asks_for_one_reboot(tmp_path):
+    backend = Reinstall(FakeNode(tmp_path).node)
+    calm = NodeSlivers(1, 1, "node1")
+    assert backend.plan(calm, backend.observe()) == ()
+    wanted = NodeSlivers(1, 1, "node1", reinstall=RUN)
+    (action,) = backend.plan(wanted, backend.observe())
+    assert RUN in action.name
+    assert isinstance(backend.apply(wanted, action), Reboot)

@@ -25,6 +25,15 @@ from wire.session import BadNodeKey, NodeKey
 
 FILE_NAMES = ("plnode.txt", "planet.cnf")
 MAXIMUM_BYTES = 64 * 1024
+NETWORK_KEYS = (
+    "NET_DEVICE",
+    "IP_METHOD",
+    "IP_ADDRESS",
+    "IP_NETMASK",
+    "IP_GATEWAY",
+    "IP_DNS1",
+    "IP_DNS2",
+)
 _IMAGE = re.compile(r"([a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)@([0-9a-f]{64})")
 _LINE = re.compile(r"""([A-Z][A-Z0-9_]*)=(?:"([^"]*)"|'([^']*)'|([^\s"']*))\s*""")
 
@@ -125,6 +134,28 @@ def parse_any(text: str, source: str) -> NodeConfiguration | EnrolmentConfigurat
     return reader.configuration() if reader.has_identity else reader.enrolment()
 
 
+def parse_network(text: str, source: str) -> NetworkSettings:
+    """Read lines with NETWORK_KEYS only, as a person edits them for one boot.
+
+    Raises MalformedNodeConfiguration as parse() does.
+    """
+    return _Reader(_values(text, source), source).network()
+
+
+def network_text(settings: NetworkSettings) -> str:
+    """Return the lines that parse_network() reads as these settings."""
+    dns = dict(zip(("IP_DNS1", "IP_DNS2"), settings.dns, strict=False))
+    values = {
+        "NET_DEVICE": settings.device,
+        "IP_METHOD": str(settings.method),
+        "IP_ADDRESS": settings.address,
+        "IP_NETMASK": settings.netmask,
+        "IP_GATEWAY": settings.gateway,
+        **dns,
+    }
+    return "".join(f'{key}="{value}"\n' for key, value in values.items() if value)
+
+
 def _is_url(text: str) -> bool:
     """Say whether it is http(s)://HOST or http(s)://HOST:PORT."""
     try:
@@ -168,7 +199,7 @@ class _Reader:
             node_id=self._node_id(),
             key=self._key(protocol),
             server=self._server(),
-            network=self._network(),
+            network=self.network(),
             hostname=name.lower(),
             proxy=self._proxy(),
             protocol=protocol,
@@ -185,9 +216,7 @@ class _Reader:
         token = self._token()
         if token is None and not self._server().startswith("https:"):
             raise self._wrong("BOOT_SERVER", "is not https, and without ENROL_TOKEN nothing else proves it")
-        return EnrolmentConfiguration(
-            self._server(), self._network(), self._proxy(), self._authority(), token
-        )
+        return EnrolmentConfiguration(self._server(), self.network(), self._proxy(), self._authority(), token)
 
     def _token(self) -> Token | None:
         if not self._text("ENROL_TOKEN"):
@@ -262,7 +291,7 @@ class _Reader:
             raise self._wrong("BOOT_CA", "is not a certificate in base64") from None
         return pem
 
-    def _network(self) -> NetworkSettings:
+    def network(self) -> NetworkSettings:
         device = self._text("NET_DEVICE")
         if ":" in device:
             device = device.upper()

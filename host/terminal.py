@@ -82,8 +82,9 @@ class Lines:
 
     def ask(self, question: str, *, hidden: bool = False) -> str:
         """Ask on every line; the first one that ends a line with Enter answers."""
-        self.say(question)
+        # Hidden first: somebody may be typing already when the question is on its slow way.
         with self._hidden(hidden):
+            self.say(question)
             while True:
                 self._go_on()
                 for line in self._lines:

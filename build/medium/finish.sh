@@ -15,6 +15,9 @@ done
 in_tree systemctl --quiet mask multipathd.service multipathd.socket lvm2-monitor.service lvm2-lvmpolld.socket \
     dm-event.socket blk-availability.service
 
+# Drives are asked when a person wants to know, by smartctl.
+in_tree systemctl --quiet mask smartmontools.service smartd.service
+
 # Seconds of each boot for nothing: this system lives for minutes, has no user, no timer and no journal on a disk.
 in_tree systemctl --quiet mask e2scrub_reap.service e2scrub_all.timer fstrim.timer dpkg-db-backup.timer \
     systemd-tmpfiles-clean.timer systemd-networkd-wait-online.service systemd-pstore.service \

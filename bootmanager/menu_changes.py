@@ -16,8 +16,8 @@ CACHE_FOLDER = "cache"
 _NONE = "-"
 _WHAT = {
     "new": "Shows what would be done, asks once more, and installs this machine.",
-    "inst": "Installs; asks once more where a disk that would be written is not blank.",
-    "rins": "Reinstalls WITHOUT another question: on disks that are blank, ours, or named at the server.",
+    "inst": "Installs; asks once more where a disk to be written is not blank.",
+    "rins": "Reinstalls WITHOUT a question: disks that are blank, ours, or named.",
     "boot": "Starts what is installed.",
     "dbg": "Stays in debug mode.",
 }
@@ -47,9 +47,7 @@ def network(desk: Desk, terminal: Terminal) -> None:
     now = standing.load(desk.host.state_dir)
     before = dict(_pairs(place.read_text() if place.exists() else now.network if now else ""))
     terminal.say("\n".join(["Interfaces:", *(f"  {each}" for each in addresses(desk.host.run))]))
-    terminal.say(
-        f"Enter keeps what stands in brackets, {_NONE} takes it away. NET_DEVICE: name or MAC address."
-    )
+    terminal.say(f"Enter keeps what stands in brackets, {_NONE} takes it away.")
     typed: dict[str, str] = {}
     for key in NETWORK_KEYS:
         if key.startswith("IP_") and key != "IP_METHOD" and typed.get("IP_METHOD") != IpMethod.STATIC:

@@ -10,8 +10,9 @@ FIRST_SECONDS = 2.0
 LONGEST_SECONDS = 60.0
 BY_SSH = "The shell is where the menu was started: `bootmanager menu` brings it back."
 NONE_HERE = (
-    "There is no shell at the console: this site has no console password, or the node has not heard of it.\n"
-    "By ssh with a technician's key there is one. To set a password: bootserver console-password"
+    "No shell at the console: this site has no console password, or the node has\n"
+    "not heard of it. By ssh with a technician's key there is one. To set a password\n"
+    "at the server: bootserver console-password"
 )
 
 

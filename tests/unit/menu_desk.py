@@ -21,7 +21,7 @@ FAILED = Standing(
     "/dev/sdb (Kingston DataTraveler 0019E06B9C85): is a removable USB stick",
     hint="Name the disk by its serial number at the server, or empty it.",
     ssh="ssh root@10.0.2.15",
-    host_key="256 SHA256:Ux1dGYjVh2mzCqvYwsyDmmrLPVfsvGgRkTrqvOVVHqU root@node (ED25519)",
+    host_key="256 SHA256:Ux1dGYjVh2mzCqvYwsyDmmrLPVfsvGgRkTrqvOVVHqU (ED25519)",
     network='NET_DEVICE="enp1s0"\nIP_METHOD="dhcp"\n',
 )
 

@@ -103,10 +103,11 @@ def test_a_person_works_at_the_console_and_by_ssh(new_site: MakeSite) -> None:
     assert "SYSTEM01" in said
     assert "[not-our-dongle]" in said
     assert "The shell is where the menu was started" in said
-    at_a_terminal = [*site.shell.argv()[:1], "-tt", *site.shell.argv()[1:]]
+    at_a_terminal = ["ssh", "-tt", *site.shell.argv()[1:]]
+    typed = "9\necho $((6*7))so\nexit\n"
     done = subprocess.run(
         at_a_terminal,
-        input="9\necho $((6*7))so\nexit\n",
+        input=typed,
         capture_output=True,
         text=True,
         timeout=60,

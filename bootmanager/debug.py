@@ -19,12 +19,14 @@ from bootmanager.wish import AUTO, take_wish
 from host.alone import alone
 from host.events import Events
 from host.journal import Journal
-from host.network import NetworkUp, addresses
+from host.network import NetworkUp
 from host.refusals import CallsPaused, Refusals
 from host.server import ServerClient
+from host.this_boot import interfaces, network_lines
+from hwdetect.media import Media
 from wire.errors import BootError, CommandError
 from wire.messages import NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration, network_text
+from wire.nodeconf import NodeConfiguration
 
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
@@ -132,19 +134,20 @@ class DebugMode:
             up = facts.get(NetworkUp)
             shown = replace(
                 shown,
-                addresses=addresses(host.run),
+                addresses=interfaces(host.run),
                 ssh=f"ssh root@{up.address}" if up else "by ssh, once the network is up",
                 host_key=start_sshd(host.run, known.ssh_keys if known else ()),
             )
         except CommandError as error:
             shown = replace(shown, ssh=f"no ssh: {error}")
-        settings = facts.get(NetworkSettings)
+        media = facts.get(Media)
         if known is not None:
             self._password = known.console_password
         if self._configuration is not None:
             name = known.hostname if known else self._configuration.hostname
             shown = replace(shown, node=f"{self._configuration.node_id} {name}")
-        shown = replace(shown, network=network_text(settings) if settings else "")
+        if media is not None and media.candidates:
+            shown = replace(shown, network=network_lines(media.candidates[0].text))
         host.events.tell(
             "debug.entered", was=str(was), code=cause.code if cause else "", hints=[shown.ssh, shown.host_key]
         )

@@ -7,13 +7,14 @@ from bootmanager.menu_desk import Desk, agreed, one_of
 from bootmanager.wish import STATES, leave_wish
 from host.alone import alone
 from host.files import write_atomic
-from host.network import THIS_BOOT, addresses
 from host.terminal import Terminal
+from host.this_boot import FILE, interfaces
 from hwdetect.erase_dongle import erase_dongle, proven_dongle
-from wire.nodeconf import NETWORK_KEYS, IpMethod, network_text, parse_network
+from wire.nodeconf import NETWORK_KEYS, IpMethod, parse_network
 
 CACHE_FOLDER = "cache"
 _NONE = "-"
+_STATIC = ("IP_ADDRESS", "IP_NETMASK", "IP_GATEWAY", "IP_DNS1", "IP_DNS2")
 _WHAT = {
     "new": "Shows what would be done, asks once more, and installs this machine.",
     "inst": "Installs; asks once more where a disk to be written is not blank.",
@@ -43,20 +44,20 @@ def state(desk: Desk, terminal: Terminal) -> None:
 
 def network(desk: Desk, terminal: Terminal) -> None:
     """Take network settings that count until the machine is switched off, in place of the key medium's."""
-    place = desk.host.state_dir / THIS_BOOT
+    place = desk.host.state_dir / FILE
     now = standing.load(desk.host.state_dir)
     before = dict(_pairs(place.read_text() if place.exists() else now.network if now else ""))
-    terminal.say("\n".join(["Interfaces:", *(f"  {each}" for each in addresses(desk.host.run))]))
+    terminal.say("\n".join(["Interfaces:", *(f"  {each}" for each in interfaces(desk.host.run))]))
     terminal.say(f"Enter keeps what stands in brackets, {_NONE} takes it away.")
     typed: dict[str, str] = {}
     for key in NETWORK_KEYS:
-        if key.startswith("IP_") and key != "IP_METHOD" and typed.get("IP_METHOD") != IpMethod.STATIC:
+        if key in _STATIC and typed.get("IP_METHOD") != IpMethod.STATIC:
             continue
         answer = terminal.ask(f"{key} [{before.get(key, '')}]:") or before.get(key, "")
         if answer and answer != _NONE:
             typed[key] = answer
-    settings = parse_network("".join(f'{key}="{value}"\n' for key, value in typed.items()), "what was typed")
-    text = network_text(settings)
+    text = "".join(f'{key}="{value}"\n' for key, value in typed.items())
+    parse_network(text, "what was typed")
     if agreed(terminal, f"{text}Use these until the machine is switched off?"):
         write_atomic(place, text)
         desk.host.events.tell("menu.network", settings=text.splitlines())
@@ -79,4 +80,4 @@ def erase(desk: Desk, terminal: Terminal) -> None:
 
 def _pairs(text: str) -> list[tuple[str, str]]:
     found = (line.partition("=") for line in text.splitlines())
-    return [(key, value.strip('"')) for key, _, value in found]
+    return [(key, value.strip("\"' ")) for key, _, value in found]

@@ -22,7 +22,7 @@ class Standing:
     """One stay in debug mode, numbered. `was` is the state on whose way something failed.
 
     Texts are "" where there is nothing to say; `code`, `title`, `detail` and `hint` are those of the error,
-    `step` the step that it ended. `network` are settings as wire.nodeconf.network_text() writes them. `ended`
+    `step` the step that it ended. `network` are the lines about the network that count. `ended`
     says why the stay is over.
     """
 

@@ -9,13 +9,11 @@ from pathlib import Path
 from host.files import write_atomic
 from host.run import CommandFailed, Runner
 from wire.errors import TransientError
-from wire.nodeconf import IpMethod, NetworkSettings, parse_network
+from wire.nodeconf import IpMethod, NetworkSettings
 
 FILE_NAME = "10-bootmanager.network"
 RUNTIME_FOLDER = Path("/run/systemd/network")
 INSTALLED_FOLDER = Path("etc/systemd/network")
-# What counts in place of the key medium's settings until the machine is switched off.
-THIS_BOOT = "network.txt"
 WAIT_ONLINE = "/usr/lib/systemd/systemd-networkd-wait-online"
 
 
@@ -65,35 +63,6 @@ def configured(settings: NetworkSettings, folder: Path = RUNTIME_FOLDER) -> bool
 def write(settings: NetworkSettings, folder: Path = RUNTIME_FOLDER) -> None:
     """Write the file durably; it holds no secret."""
     write_atomic(folder / FILE_NAME, render(settings))
-
-
-def for_this_boot(folder: Path) -> NetworkSettings | None:
-    """Return the settings that a person gave at the console, None where nobody did; `folder` is in RAM.
-
-    Raises MalformedNodeConfiguration.
-    """
-    path = folder / THIS_BOOT
-    return parse_network(path.read_text(), str(path)) if path.exists() else None
-
-
-def addresses(run: Runner) -> tuple[str, ...]:
-    """Return a line for each wired interface: name, MAC address, state, addresses."""
-    return tuple(
-        " ".join(
-            [
-                link["ifname"],
-                link["address"].upper(),
-                link["operstate"].lower(),
-                *(
-                    f"{found['local']}/{found['prefixlen']}"
-                    for found in link["addr_info"]
-                    if found["scope"] == "global"
-                ),
-            ]
-        )
-        for link in json.loads(run(["ip", "-j", "addr"]).stdout)
-        if link["link_type"] == "ether"
-    )
 
 
 def bring_up(run: Runner, settings: NetworkSettings, *, seconds: int) -> None:

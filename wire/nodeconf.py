@@ -142,20 +142,6 @@ def parse_network(text: str, source: str) -> NetworkSettings:
     return _Reader(_values(text, source), source).network()
 
 
-def network_text(settings: NetworkSettings) -> str:
-    """Return the lines that parse_network() reads as these settings."""
-    dns = dict(zip(("IP_DNS1", "IP_DNS2"), settings.dns, strict=False))
-    values = {
-        "NET_DEVICE": settings.device,
-        "IP_METHOD": str(settings.method),
-        "IP_ADDRESS": settings.address,
-        "IP_NETMASK": settings.netmask,
-        "IP_GATEWAY": settings.gateway,
-        **dns,
-    }
-    return "".join(f'{key}="{value}"\n' for key, value in values.items() if value)
-
-
 def _is_url(text: str) -> bool:
     """Say whether it is http(s)://HOST or http(s)://HOST:PORT."""
     try:

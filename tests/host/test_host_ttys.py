@@ -10,15 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from bootmanager.menu_run import ConsoleMenu
+from bootmanager.standing import Standing
+from host.console import Console
+from host.events import Events
+from host.options import Options
+from host.ports import Host
 from host.run import Runner
 from host.terminal import Lines, TerminalEnded, open_lines
+from tests.unit.menu_desk import FAILED
 
 pytestmark = pytest.mark.host
 
 SECONDS = 20.0
 
 
-class Console:
+class Tty:
     """A terminal, and the person at its other end."""
 
     def __init__(self):
@@ -67,7 +74,7 @@ class Talk:
 @pytest.fixture
 def consoles():
     with ExitStack() as stack:
-        made = [Console(), Console()]
+        made = [Tty(), Tty()]
         for console in made:
             stack.callback(console.close)
         yield made
@@ -140,3 +147,26 @@ def test_a_shell_ends_with_the_stay(consoles, tmp_path):
     shell = int((tmp_path / "pid").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(shell, 0)
+
+
+def test_the_menu_of_a_stay_is_at_every_console_until_it_is_over(consoles, tmp_path):
+    FAILED.save(tmp_path)
+    devices = [Path("/dev/no-such-console"), *(console.device for console in consoles)]
+    host = Host(Runner(), None, Events("t"), Console(devices), Options(), tmp_path)
+    menu = ConsoleMenu(host, 1, lambda: "")
+    menu.start()
+    for console in consoles:
+        console.sees("Type a number")
+    consoles[1].types("9\r")
+    for console in consoles:
+        console.sees("bootserver console-password")
+    # Somebody leaves in the middle of a question.
+    consoles[0].types("7\r")
+    consoles[0].sees("Which state")
+    Standing(1, "inst", ended="The node goes on: the operator asked for boot.").save(tmp_path)
+    for console in consoles:
+        console.sees("The node goes on: the operator asked for boot.")
+    began = time.monotonic()
+    menu.leave()
+    assert time.monotonic() - began < 2
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("menu")] == []

@@ -51,7 +51,7 @@ def test_another_key_medium_ends_the_pause_once(monkeypatch, tmp_path, inserted,
     engine = Engine(Host(None, None, Events("t"), Console([]), Options(), tmp_path))
     engine.facts = Facts((configuration(1), journal))
     stay = DebugMode(engine, lambda engine: None)
-    monkeypatch.setattr(module, "addresses", lambda run: ())
+    monkeypatch.setattr(module, "interfaces", lambda run: ())
     monkeypatch.setattr(module, "remembered", lambda facts, run: None)
     monkeypatch.setattr(module, "start_sshd", lambda run, keys: "256 SHA256:x")
     counts = []
@@ -66,7 +66,7 @@ class Stay:
     def __init__(self, monkeypatch, folder, answers, at_each_wait=lambda stay: None):
         self.answers, self.told = list(answers), []
         monkeypatch.setattr(module, "steps_for", lambda state: (self.step(),))
-        monkeypatch.setattr(module, "addresses", lambda run: ("eth0 up",))
+        monkeypatch.setattr(module, "interfaces", lambda run: ("eth0 up",))
         monkeypatch.setattr(module, "remembered", lambda facts, run: facts.get(NodeDetails))
         monkeypatch.setattr(module, "start_sshd", lambda run, keys: "256 SHA256:x")
         events = Events("t", (lambda event: self.told.append(event.event),))

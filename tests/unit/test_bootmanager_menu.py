@@ -10,12 +10,12 @@ from bootmanager.menu import PROMPT, Menu
 from bootmanager.menu_desk import STOPPED
 from bootmanager.standing import Standing, load, screen
 from bootmanager.wish import leave_wish, take_wish
-from host import network
 from host.terminal import TerminalEnded
+from host.this_boot import for_this_boot, network_lines
 from tests.unit.fake_terminal import FakeTerminal
 from tests.unit.menu_desk import FAILED, NotingRunner, desk, end, ended
 from wire.errors import ConfigurationError
-from wire.nodeconf import IpMethod, NetworkSettings, network_text, parse_network
+from wire.nodeconf import IpMethod, NetworkSettings
 
 
 def menu(folder, *answers, **how):
@@ -124,19 +124,18 @@ def test_network_settings_of_this_boot(tmp_path):
     wanted = NetworkSettings(
         IpMethod.STATIC, "enp2s0", "10.1.1.7", "255.255.255.0", "10.1.1.1", ("10.1.1.2",)
     )
-    assert network.for_this_boot(tmp_path) == wanted
-    assert parse_network(network_text(wanted), "x") == wanted
+    assert for_this_boot(tmp_path) == wanted
     assert told[0][0] == "menu.network"
     assert "NET_DEVICE [enp1s0]:" in person.text
     # Asked again, what counts now stands in the brackets, and can be kept or taken away.
     person, _, _ = menu(tmp_path, "5", "-", "", "", "", "", "", "", "yes")
     assert "IP_ADDRESS [10.1.1.7]:" in person.text
-    assert network.for_this_boot(tmp_path) == dataclasses.replace(wanted, device="")
+    assert for_this_boot(tmp_path) == dataclasses.replace(wanted, device="")
 
 
 def test_dhcp_asks_for_no_addresses(tmp_path):
     person, _, _ = menu(tmp_path, "5", "", "dhcp", "yes")
-    assert network.for_this_boot(tmp_path) == NetworkSettings(device="enp1s0")
+    assert for_this_boot(tmp_path) == NetworkSettings(device="enp1s0")
     assert "IP_ADDRESS" not in person.text
 
 
@@ -152,7 +151,7 @@ def test_dhcp_asks_for_no_addresses(tmp_path):
 )
 def test_settings_that_are_wrong_or_declined_change_nothing(tmp_path, answers):
     person, _, told = menu(tmp_path, "5", *answers)
-    assert network.for_this_boot(tmp_path) is None
+    assert for_this_boot(tmp_path) is None
     assert told == []
     assert STOPPED in person.text or "[malformed-node-configuration]" in person.text
 
@@ -203,3 +202,8 @@ def test_the_dongle_is_not_erased_without_a_yes(tmp_path, monkeypatch):
     assert "Erase the cache dongle on /dev/sdb, 1024 MiB?" in person.text
     assert erased == [Found]
     assert told == [("dongle.erased", {"device": "/dev/sdb1"})]
+
+
+def test_of_the_key_medium_only_the_lines_about_the_network_are_kept():
+    text = '# IP\nNODE_ID="7"\nNODE_KEY="c2VjcmV0"\nIP_METHOD="dhcp"\nENROL_TOKEN=x\nNET_DEVICE="eth0"\n'
+    assert network_lines(text) == 'IP_METHOD="dhcp"\nNET_DEVICE="eth0"\n'

@@ -1,6 +1,7 @@
 # Talking to it, or being its own: everything else runs when bootmanager starts it.
 in_tree systemctl --quiet set-default multi-user.target
-in_tree systemctl --quiet disable ssh.service systemd-networkd.service systemd-resolved.service multipathd.service
+in_tree systemctl --quiet disable ssh.service systemd-networkd.service systemd-resolved.service multipathd.service \
+    smartmontools.service
 
 # The consoles are bootmanager's: a login prompt would eat the answers to its questions.
 in_tree systemctl --quiet mask getty@.service serial-getty@.service
@@ -14,9 +15,6 @@ for rules in 69-lvm 64-md-raid-assembly 60-multipath 56-dm-mpath 99-z-dm-mpath-l
 done
 in_tree systemctl --quiet mask multipathd.service multipathd.socket lvm2-monitor.service lvm2-lvmpolld.socket \
     dm-event.socket blk-availability.service
-
-# Drives are asked when a person wants to know, by smartctl.
-in_tree systemctl --quiet mask smartmontools.service smartd.service
 
 # Seconds of each boot for nothing: this system lives for minutes, has no user, no timer and no journal on a disk.
 in_tree systemctl --quiet mask e2scrub_reap.service e2scrub_all.timer fstrim.timer dpkg-db-backup.timer \

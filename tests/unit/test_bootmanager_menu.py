@@ -11,7 +11,7 @@ from bootmanager.menu_desk import STOPPED
 from bootmanager.standing import Standing, load, screen
 from bootmanager.wish import leave_wish, take_wish
 from host.terminal import TerminalEnded
-from host.this_boot import for_this_boot, network_lines
+from host.this_boot import for_this_boot
 from tests.unit.fake_terminal import FakeTerminal
 from tests.unit.menu_desk import FAILED, NotingRunner, desk, end, ended
 from wire.errors import ConfigurationError
@@ -202,8 +202,3 @@ def test_the_dongle_is_not_erased_without_a_yes(tmp_path, monkeypatch):
     assert "Erase the cache dongle on /dev/sdb, 1024 MiB?" in person.text
     assert erased == [Found]
     assert told == [("dongle.erased", {"device": "/dev/sdb1"})]
-
-
-def test_of_the_key_medium_only_the_lines_about_the_network_are_kept():
-    text = '# IP\nNODE_ID="7"\nNODE_KEY="c2VjcmV0"\nIP_METHOD="dhcp"\nENROL_TOKEN=x\nNET_DEVICE="eth0"\n'
-    assert network_lines(text) == 'IP_METHOD="dhcp"\nNET_DEVICE="eth0"\n'

@@ -26,6 +26,7 @@ class ShellGate:
     def choose(self, _: Desk, terminal: Terminal) -> None:
         """Open a shell, or say why not."""
         if self._desk.trusted:
+            terminal.say(BY_SSH)
             raise TerminalEnded(BY_SSH)
         hashed = self._desk.password()
         if not hashed:

@@ -6,19 +6,24 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from bootmanager.engine import Engine, Preview
+from bootmanager.hwtest import report
+from bootmanager.hwtest.run import TESTS, failed, run_tests
 from bootmanager.machine import State
+from bootmanager.menu_run import by_ssh
 from bootmanager.plan import steps_for
-from bootmanager.preview import plan_data, plan_text
-from bootmanager.program import Program
+from bootmanager.preview import PLANNED, plan_data, plan_text, previews_of
+from bootmanager.program import FLUSH_SECONDS, Program
 from bootmanager.replay import open_report
 from bootmanager.send_report import report_now
 from bootmanager.view import ConsoleView
+from bootmanager.wish import leave_wish
 from host.blivet_storage import BlivetStorage
 from host.commands import Commands, format_option
 from host.console import Console
@@ -27,6 +32,7 @@ from host.options import KERNEL_COMMAND_LINE, BadOption, Options, load_options
 from host.ports import STATE_FOLDER, Host
 from host.report import ServerSink
 from host.run import Runner
+from host.server import ServerClient
 from hwdetect.inventory import describe, detect
 from steps.base import Step
 from steps.verify_images import VerifyImages
@@ -35,7 +41,6 @@ from wire.errors import BootError, ConfigurationError, InternalError, unsteered
 from wire.structure import unstructure
 
 PROGRAM = "bootmanager"
-UNIT = "bootmanager.service"
 FAULT_PAUSE_SECONDS = 5.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # What the menu of the boot medium starts its kernel with, and no other system's does.
@@ -112,10 +117,6 @@ for _name, _text in {
     _add_state(_name, _text)
 
 
-# As text: newer versions of click would take the names of the members, which nobody types.
-_PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT, State.IMAGE)
-
-
 _from_option = click.option(
     "--from",
     "report_file",
@@ -125,7 +126,8 @@ _from_option = click.option(
 
 
 @main.command()
-@click.argument("state", type=click.Choice([str(each) for each in _PLANNED]))
+# As text: newer versions of click would take the names of the members, which nobody types.
+@click.argument("state", type=click.Choice([str(each) for each in PLANNED]))
 @_from_option
 @format_option
 def plan(state: str, report_file: Path | None, form: str) -> None:
@@ -136,10 +138,7 @@ def plan(state: str, report_file: Path | None, form: str) -> None:
     if report_file is not None:
         _show_plan(open_report(report_file).plan(State(state)), form)
         return
-    engine = Engine(_quiet_host())
-    before = steps_for(State.AUTO)
-    known = tuple(kind for step in before for kind in step.gives)
-    _show_plan(engine.preview((*before, *steps_for(State(state), known))), form)
+    _show_plan(previews_of(_quiet_host(), state), form)
 
 
 @main.group()
@@ -197,7 +196,54 @@ def field_report(place: Path | None, stick: bool) -> None:
 @main.command()
 def retry() -> None:
     """End debug mode and try again now; forgets that the server refused this node."""
-    Runner()(["systemctl", "kill", "--kill-whom=main", "--signal=SIGUSR1", UNIT])
+    leave_wish(Runner(), STATE_FOLDER)
+
+
+@main.command()
+def menu() -> None:
+    """The menu of debug mode, on this terminal; `ssh root@NODE` begins with it."""
+    with _reporting_host() as (host, connect):
+        by_ssh(host, connect)
+
+
+@main.command("test")
+@click.argument("what", type=click.Choice(["all", *TESTS]), default="all")
+@click.option("--long", is_flag=True, help="Hours, not 2 minutes: all of each disk, 30 minutes of memory.")
+@click.option("--drive-test", is_flag=True, help="Start the long tests that drives make of themselves, too.")
+@format_option
+def test_hardware(what: str, long: bool, drive_test: bool, form: str) -> None:
+    """Test this machine's hardware, and tell the server; nothing is written to disks.
+
+    The exit status is 1 where something failed.
+    """
+    names = TESTS if what == "all" else (what,)
+    with _reporting_host() as (host, connect):
+        results = run_tests(host, names, long=long, drive_test=drive_test, progress=_note, connect=connect)
+    _show(report.text(results), unstructure(results), form)
+    if failed(results):
+        raise click.exceptions.Exit(1)
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@contextmanager
+def _reporting_host() -> Iterator[tuple[Host, Callable[[ServerClient], None]]]:
+    """Give a host whose events go to the log, and to the server from when it is told of one."""
+    STATE_FOLDER.mkdir(parents=True, exist_ok=True)
+    sink = ServerSink()
+    connected = []
+
+    def connect(client: ServerClient) -> None:
+        connected.append(client)
+        sink.connect(client)
+
+    try:
+        yield _quiet_host(LineFile(STATE_FOLDER / "events.jsonl"), sink), connect
+    finally:
+        if connected:
+            sink.flush(FLUSH_SECONDS)
 
 
 def _quiet_host(*sinks: Sink) -> Host:

@@ -6,19 +6,24 @@ import random
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bootmanager.engine import Engine
 from bootmanager.machine import State
+from bootmanager.menu_run import ConsoleMenu
 from bootmanager.plan import steps_for
 from bootmanager.remembered import remembered
 from bootmanager.sshd import start_sshd
-from bootmanager.view import error_screen
+from bootmanager.standing import Standing, screen
+from bootmanager.wish import AUTO, take_wish
+from host.alone import alone
 from host.events import Events
 from host.journal import Journal
 from host.network import NetworkUp
 from host.refusals import CallsPaused, Refusals
 from host.server import ServerClient
+from host.this_boot import interfaces, network_lines
+from hwdetect.media import Media
 from wire.errors import BootError, CommandError
 from wire.messages import NodeDetails, TargetState
 from wire.nodeconf import NodeConfiguration
@@ -26,6 +31,14 @@ from wire.nodeconf import NodeConfiguration
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
 RETRY_SIGNAL = signal.SIGUSR1
+
+
+@dataclass(frozen=True)
+class Released:
+    """Why a stay ended, and which state a person named for what comes, AUTO for what the server wants."""
+
+    reason: str
+    state: str = AUTO
 
 
 class DebugMode:
@@ -36,36 +49,54 @@ class DebugMode:
         self._engine = engine
         self._asked = asked
         self._person = threading.Event()
-        self._shown = ("", "")
-        self._where: tuple[str, ...] = ()
+        self._shown = Standing(0, "")
+        self._password = ""
         self._configuration: NodeConfiguration | None = None
 
     def listen(self) -> None:
-        """Let `bootmanager retry` end a stay."""
+        """Let the menu and `bootmanager retry` end a stay."""
         signal.signal(RETRY_SIGNAL, lambda *_: self._person.set())
 
-    def stay(self, cause: BootError | None, was: State) -> str:
-        """Stay until the operator or a person wants something else; return why."""
+    def stay(self, cause: BootError | None, was: State) -> Released:
+        """Stay until the operator or a person wants something else; return what."""
+        host = self._engine.host
+        self._person.clear()
+        take_wish(host.state_dir)
+        self._configuration = self._engine.facts.get(NodeConfiguration)
+        self._show(self._standing(cause, was))
+        menu = ConsoleMenu(host, self._shown.stay, lambda: self._password)
+        menu.start()
+        released = self._released(was)
+        # Somebody may be erasing a dongle.
+        with alone(host.state_dir):
+            replace(self._shown, ended=f"The node goes on: {released.reason}.").save(host.state_dir)
+        menu.leave()
+        return released
+
+    def _released(self, was: State) -> Released:
         # What is known of before, without a server, is no reason to wait for the operator to change it.
         asked = ServerClient in self._engine.facts
         details = self._engine.facts.get(NodeDetails) if asked else None
-        self._configuration = self._engine.facts.get(NodeConfiguration)
-        self._person.clear()
-        self._show(cause, was)
         seconds = FIRST_SECONDS
         while True:
             # Jitter: a site whose server was away must not come back as one.
             if self._person.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - not a secret
                 self._forget_refusals()
-                return "a person asked for another try"
+                state = take_wish(self._engine.host.state_dir)
+                return Released(
+                    "a person asked for another try" if state == AUTO else f"a person asked for {state}",
+                    state,
+                )
             seconds = min(seconds * 2, LONGEST_SECONDS)
-            found = self._ask(was)
+            with alone(self._engine.host.state_dir):
+                found = self._ask(was)
             if found is None:
                 continue
+            self._password = found.console_password
             if details is None:
-                return "the server answers now"
+                return Released("the server answers now")
             if found.generation != details.generation and found.boot_state is not TargetState.DBG:
-                return f"the operator asked for {found.boot_state}"
+                return Released(f"the operator asked for {found.boot_state}")
 
     def _ask(self, was: State) -> NodeDetails | None:
         """Check in quietly, by the same steps as at the start; say so when something else stops it now."""
@@ -81,33 +112,54 @@ class DebugMode:
             return None
         except BootError as error:
             self._engine.host.events.tell("debug.asked", code=error.code, detail=error.detail)
-            if (error.code, error.detail) != self._shown:
+            if (error.code, error.detail) != (self._shown.code, self._shown.detail):
                 # Somebody is at the machine and has changed something: another stick, another cable.
-                self._shown = (error.code, error.detail)
-                self._engine.host.console.say(error_screen(state=was, cause=error, where=self._where))
+                self._show(_failed(replace(self._shown, was=str(was)), error, engine.failed))
+                self._engine.host.console.say(screen(self._shown))
             return None
         self._asked(engine)
         return engine.facts[NodeDetails]
 
-    def _show(self, cause: BootError | None, was: State) -> None:
-        host = self._engine.host
-        where = []
+    def _show(self, standing: Standing) -> None:
+        """Let menus show it from now on."""
+        self._shown = standing
+        standing.save(self._engine.host.state_dir)
+
+    def _standing(self, cause: BootError | None, was: State) -> Standing:
+        host, facts = self._engine.host, self._engine.facts
+        shown = Standing(self._shown.stay + 1, str(was), ssh="(no ssh)")
+        known = None
         try:
-            known = remembered(self._engine.facts, host.run)
-            fingerprint = start_sshd(host.run, known.ssh_keys if known else ())
-            up = self._engine.facts.get(NetworkUp)
-            where.append(
-                f"Get in      : ssh root@{up.address if up else '(no address)'}   host key {fingerprint}"
+            known = remembered(facts, host.run)
+            up = facts.get(NetworkUp)
+            shown = replace(
+                shown,
+                addresses=interfaces(host.run),
+                ssh=f"ssh root@{up.address}" if up else "by ssh, once the network is up",
+                host_key=start_sshd(host.run, known.ssh_keys if known else ()),
             )
         except CommandError as error:
-            where.append(f"No ssh      : {error}")
-        where.append("Go on       : set a state at the server, or `bootmanager retry` by ssh")
-        host.events.tell("debug.entered", was=str(was), code=cause.code if cause else "", hints=where)
-        self._shown = (cause.code, cause.detail) if cause else ("", "")
-        self._where = tuple(where)
-        host.console.say(error_screen(state=was, cause=cause, where=self._where))
+            shown = replace(shown, ssh=f"no ssh: {error}")
+        media = facts.get(Media)
+        if known is not None:
+            self._password = known.console_password
+        if self._configuration is not None:
+            name = known.hostname if known else self._configuration.hostname
+            shown = replace(shown, node=f"{self._configuration.node_id} {name}")
+        if media is not None and media.candidates:
+            shown = replace(shown, network=network_lines(media.candidates[0].text))
+        host.events.tell(
+            "debug.entered", was=str(was), code=cause.code if cause else "", hints=[shown.ssh, shown.host_key]
+        )
+        return _failed(shown, cause, self._engine.failed) if cause else shown
 
     def _forget_refusals(self) -> None:
         journal = self._engine.facts.get(Journal)
         if journal is not None:
             Refusals(journal).cleared()
+
+
+def _failed(standing: Standing, cause: BootError, step: str) -> Standing:
+    return replace(
+        standing, step=step, code=cause.code, title=cause.title, detail=cause.detail, hint=cause.advice
+    )

@@ -47,16 +47,20 @@ class Engine:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.facts = Facts()
+        # The name of the step that ended the last execution.
+        self.failed = ""
 
     def execute(self, steps: Sequence[Step]) -> None:
         """Make every step's goal hold, in order; `facts` grows by what each found.
 
         Raises the BootError of the step that failed; the facts found so far stay.
         """
+        self.failed = ""
         for step in steps:
             try:
                 self.facts = self.facts.plus(*self._retried(step).facts)
             except BootError as error:
+                self.failed = step.name
                 self.host.events.tell("step.failed", step=step.name, code=error.code, detail=error.detail)
                 raise
 

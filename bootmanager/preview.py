@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bootmanager.engine import Preview
+from bootmanager.engine import Engine, Preview
+from bootmanager.machine import State
+from bootmanager.plan import steps_for
+from host.ports import Host
 from steps.base import Effect, Keeps
 
+# Of the others there is nothing to say.
+PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT, State.IMAGE)
 _WORDS = {Keeps.KEEP: "will keep   ", Keeps.CREATE: "will create ", Keeps.DESTROY: "will DESTROY"}
+
+
+def previews_of(host: Host, state: str) -> tuple[Preview, ...]:
+    """Say what a state would do on this machine; looks at it, and changes nothing."""
+    before = steps_for(State.AUTO)
+    known = tuple(kind for step in before for kind in step.gives)
+    return Engine(host).preview((*before, *steps_for(State(state), known)))
 
 
 def plan_text(previews: Sequence[Preview]) -> str:

@@ -74,11 +74,11 @@ class Program:
         self._report_run_level(RunLevel.SAFEBOOT if cause is None else RunLevel.FAILBOOT)
         if cause is not None:
             self._report.begin(self._engine.facts, was, cause)
-        reason = self._debug.stay(cause, was)
+        released = self._debug.stay(cause, was)
         # The next try starts from nothing: what was true before may be why it failed.
         self._engine.facts = Facts()
-        self._forced = "auto"
-        self._machine.fire("release", reason)
+        self._forced = released.state
+        self._machine.fire("release", released.reason)
 
     def _advance(self, state: State) -> None:
         match state:

@@ -6,7 +6,6 @@ import time
 
 from host.console import Console
 from host.events import Event
-from wire.errors import BootError
 
 QUIET_SECONDS = 5.0
 QUIET_FRACTION = 0.1
@@ -75,18 +74,3 @@ class ConsoleView:
         self._said_at, self._said = now, (last if fraction is None else fraction, detail)
         percent = "" if fraction is None else f"{fraction:4.0%} "
         return f"{step}: {percent}{detail}"
-
-
-def error_screen(*, state: str, cause: BootError | None, where: tuple[str, ...]) -> str:
-    """Return the screen of debug mode: what failed, why, what to do, how to get in."""
-    rule = "-" * 72
-    why = "asked for; nothing failed" if cause is None else f"failed on the way to: {state}"
-    lines = ["", rule, f"DEBUG MODE   ({why})", rule]
-    if cause is not None:
-        lines += [
-            f"What failed : {cause.title}",
-            f"On what/why : {cause.detail}",
-            f"Code        : {cause.code}",
-            f"What to do  : {cause.advice}",
-        ]
-    return "\n".join([*lines, *where, rule])

@@ -11,6 +11,7 @@ import click
 
 from bootserver import (
     cli_classic,
+    cli_console,
     cli_delegate,
     cli_disk_image,
     cli_enrol,
@@ -181,3 +182,4 @@ main.add_command(cli_delegate.delegate)
 main.add_command(keys)
 main.add_command(cli_media.media)
 main.add_command(cli_tls.tls)
+main.add_command(cli_console.console_password)

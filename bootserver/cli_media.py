@@ -17,16 +17,18 @@ from bootserver.metadata import trusted_root
 from bootserver.state import State
 from host.run import Runner
 from wire.enrolment import Token
-from wire.nodenet import KEYS
+from wire.nodenet import NETWORK_KEYS
 from wire.session import NodeKey
+
+_KEYS = (*NETWORK_KEYS, "PROXY_SERVER")
 
 
 def _pairs(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if key not in KEYS or not equals or not value or '"' in value or not value.isprintable():
-            raise click.BadParameter(f"KEY=VALUE wanted, with KEY one of {', '.join(KEYS)}")
+        if key not in _KEYS or not equals or not value or '"' in value or not value.isprintable():
+            raise click.BadParameter(f"KEY=VALUE wanted, with KEY one of {', '.join(_KEYS)}")
         found[key] = value
     return found
 

@@ -9,6 +9,7 @@ import time
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from bootserver import console
 from bootserver.catalogue import current_image
 from bootserver.events import tell
 from bootserver.generations import changed
@@ -186,6 +187,7 @@ def details(session: Session, node: Node) -> NodeDetails:
         clean=node.clean,
         neighbours=node.neighbours,
         disk_image=disk_order(session, node),
+        console_password=console.password_of(session, node),
         disk_records=(structure(node.disk_record, DiskRecord),) if node.disk_record else (),
     )
 

@@ -71,6 +71,8 @@ class Node(Base):
     base_image: Mapped[str] = mapped_column(String(64))
     images: Mapped[list[str]] = mapped_column(default=list)
     ssh_keys: Mapped[list[str]] = mapped_column(default=list)
+    # Hash of the node's own console password, "" where the deployment's counts (console.py).
+    console_password: Mapped[str] = mapped_column(default="")
     # Another system that it shall run: the order's id ("" for none), an image's name, maybe a certain disk.
     disk_order: Mapped[str] = mapped_column(default="")
     disk_image: Mapped[str] = mapped_column(default="")

@@ -18,7 +18,7 @@ class Console:
     """Plain text to all consoles, and answers from whichever one somebody types on."""
 
     def __init__(self, devices: Sequence[Path]) -> None:
-        self._devices = tuple(devices)
+        self.devices = tuple(devices)
 
     @classmethod
     def of_kernel(cls, active: Path = ACTIVE) -> Console:
@@ -29,7 +29,7 @@ class Console:
     def say(self, text: str) -> None:
         """Write lines to every console; a console that cannot be written is passed over with a log line."""
         raw = (text.rstrip("\n") + "\n").encode()
-        for device in self._devices:
+        for device in self.devices:
             try:
                 handle = os.open(device, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
                 try:
@@ -64,7 +64,7 @@ class Console:
 
     def _open_for_reading(self) -> list[int]:
         handles = []
-        for device in self._devices:
+        for device in self.devices:
             try:
                 handles.append(os.open(device, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
             except OSError as error:

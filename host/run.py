@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from wire.errors import CommandError
 log = logging.getLogger(__name__)
 
 _KEPT_STDERR = 2000
+# For a person's command at a terminal: how often it is looked whether it shall end, how long that may take.
+LOOK_SECONDS = 0.25
+HANG_UP_SECONDS = 5.0
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
@@ -111,6 +116,33 @@ class Runner:
         log.info("done: %s: %.1f s", words[0], seconds)
         stdout = done.stdout.decode(errors="replace")
         return Completed(tuple(words), done.returncode, stdout, stderr, seconds)
+
+    def interactive(self, argv: Sequence[Argument], device: Path, *, until: Callable[[], bool]) -> None:
+        """Run a command for the person at a terminal, in a session of its own, until it ends.
+
+        It is hung up as soon as `until` says so. Raises CommandMissing, OSError.
+        """
+        words = ["setsid", "--ctty", *_words(argv, None)]
+        log.info("run at %s: %s", device, " ".join(words))
+        handle = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            running = subprocess.Popen(
+                words, stdin=handle, stdout=handle, stderr=handle, env={**_ENVIRONMENT, "TERM": "vt102"}
+            )
+        except FileNotFoundError:
+            raise CommandMissing(words[0]) from None
+        finally:
+            os.close(handle)
+        while not until():
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(LOOK_SECONDS)
+                return
+        running.send_signal(signal.SIGHUP)
+        try:
+            running.wait(HANG_UP_SECONDS)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
 
 
 def _words(argv: Sequence[Argument], root: Path | None) -> list[str]:

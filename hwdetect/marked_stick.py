@@ -62,7 +62,7 @@ def is_marked(run: Runner, path: str) -> bool:
     """
     if _read(path, _SECTOR) == marked_start()[:_SECTOR]:
         return _read(path, MARKED_BYTES) == marked_start() and not probe(run, path)
-    return probe(run, path).get("PTUUID") == BEGUN and _is_begun(run, path)
+    return _is_begun(run, path)
 
 
 def make_dongle(run: Runner, marked: Sequence[str]) -> Dongle:
@@ -84,15 +84,41 @@ def make_dongle(run: Runner, marked: Sequence[str]) -> Dongle:
     return Dongle(node, path, "ext4", _size(node))
 
 
+def is_made(run: Runner, path: str) -> bool:
+    """Say whether a disk is a dongle as make_dongle() makes it, by its table and by what is in its partition.
+
+    Raises OSError, CommandFailed.
+    """
+    return _is_ours(run, path, FINISHED) and _inside(run, path) == ("ext4", CACHE_LABEL)
+
+
+def make_again(run: Runner, path: str) -> Dongle:
+    """Make a dongle anew, empty; is_made() was asked before. Raises what make_dongle() raises.
+
+    Cut off, it is one that was begun, and is made with the next start.
+    """
+    run(["sfdisk", "--lock", "--quiet", "--part-type", path, "1", UNFINISHED])
+    disks.settle(run)
+    return make_dongle(run, (path,))
+
+
 def _is_begun(run: Runner, path: str) -> bool:
+    return _is_ours(run, path, UNFINISHED) and _inside(run, path) in (("", ""), ("ext4", CACHE_LABEL))
+
+
+def _is_ours(run: Runner, path: str, kind: str) -> bool:
+    """Say whether its table is the one that we give a dongle, with one partition, of that type."""
     table = partitions(run, path)
-    found = table.get("partitions", [])
-    if table.get("label") != "dos" or [part["type"] for part in found] != [UNFINISHED]:
-        return False
-    sector = int(table.get("sectorsize", _SECTOR))
-    (part,) = found
-    inside = probe(run, path, offset=part["start"] * sector, size_bytes=part["size"] * sector)
-    return not inside or (inside.get("TYPE"), inside.get("LABEL")) == ("ext4", CACHE_LABEL)
+    types = [part["type"] for part in table.get("partitions", [])]
+    return probe(run, path).get("PTUUID") == BEGUN and table.get("label") == "dos" and types == [kind]
+
+
+def _inside(run: Runner, path: str) -> tuple[str, str]:
+    """Return type and label of the file system in the first partition, "" each for nothing at all."""
+    table = partitions(run, path)
+    sector, part = int(table.get("sectorsize", _SECTOR)), table["partitions"][0]
+    found = probe(run, path, offset=part["start"] * sector, size_bytes=part["size"] * sector)
+    return (found.get("TYPE", "?"), found.get("LABEL", "?")) if found else ("", "")
 
 
 def _read(path: str, size: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from host.this_boot import for_this_boot
 from hwdetect.media import Candidate, Media
 from steps.base import Context, Effect, Observation, Step, holds
 from wire import nodeconf
@@ -43,7 +44,8 @@ class ReadConfiguration(Step):
         candidate = _agreed(candidates)
         found = nodeconf.parse_any(candidate.text, _place(candidate))
         # NodeConfiguration, or EnrolmentConfiguration; the step enrol makes the one of the other.
-        return holds(found, found.network, trusted_root_of(candidates))
+        settings = for_this_boot(context.host.state_dir) or found.network
+        return holds(found, settings, trusted_root_of(candidates))
 
 
 def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:

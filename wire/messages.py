@@ -122,7 +122,8 @@ class NodeDetails:
     KiB per second, 0 for no bound. `clean` wants the root file system made anew also in a reinstallation
     that could take files from it. With `neighbours` nodes of one LAN give each other what they have.
     `disk_image` is the other system that it shall run instead of its own, `disk_records` what it said last
-    of such a disk.
+    of such a disk. `console_password` is the hash (wire.password) of what opens a shell at its console, ""
+    for no shell there.
     """
 
     node_id: int
@@ -144,6 +145,7 @@ class NodeDetails:
     neighbours: bool = True
     disk_image: DiskOrder = NO_DISK_ORDER
     disk_records: tuple[DiskRecord, ...] = ()
+    console_password: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a mirror or a bound, whoever says it. Raises ValueError."""

@@ -14,9 +14,10 @@ from enum import StrEnum
 
 from wire.nodefile import Values
 
-KEYS = (
-    *("IP_METHOD", "IP_ADDRESS", "IP_NETMASK", "IP_GATEWAY", "IP_DNS1", "IP_DNS2"),
-    *("IPV6_ADDRESS", "IPV6_GATEWAY", "NET_DEVICE", "VLAN_ID", "BOND_DEVICES", "BOND_MODE", "PROXY_SERVER"),
+# In the order in which a person is asked for them.
+NETWORK_KEYS = (
+    *("BOND_DEVICES", "BOND_MODE", "NET_DEVICE", "VLAN_ID", "IP_METHOD", "IP_ADDRESS", "IP_NETMASK"),
+    *("IP_GATEWAY", "IPV6_ADDRESS", "IPV6_GATEWAY", "IP_DNS1", "IP_DNS2"),
 )
 _MAC = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}")
 
@@ -66,6 +67,14 @@ class NetworkSettings:
     def prefix_length(self) -> int:
         """Bits of the netmask."""
         return ipaddress.ip_network(f"0.0.0.0/{self.netmask}").prefixlen
+
+
+def parse_network(text: str, source: str) -> NetworkSettings:
+    """Read lines with NETWORK_KEYS only, as a person gives them for one boot.
+
+    Raises MalformedNodeConfiguration; `source` is named in it.
+    """
+    return read_network(Values(text, source))
 
 
 def read_network(values: Values) -> NetworkSettings:

@@ -1,6 +1,7 @@
 # Talking to it, or being its own: everything else runs when bootmanager starts it.
 in_tree systemctl --quiet set-default multi-user.target
-in_tree systemctl --quiet disable ssh.service systemd-networkd.service systemd-resolved.service multipathd.service
+in_tree systemctl --quiet disable ssh.service systemd-networkd.service systemd-resolved.service multipathd.service \
+    smartmontools.service
 
 # The consoles are bootmanager's: a login prompt would eat the answers to its questions.
 in_tree systemctl --quiet mask getty@.service serial-getty@.service

@@ -284,9 +284,9 @@ def test_a_node_without_identity_is_enrolled_whatever_its_clock_says(serve, stat
     with serve(now=when, state=state) as server:
         text = EnrolmentFile(server.url, authority=authority.certificate.decode()).to_text()
         medium = Media(candidates=(Candidate("/dev/sda", "/dev/sda", "plnode.txt", text),))
-        found = ReadConfiguration().observe(Context(None, Facts((medium,))))
-        up = NetworkUp("eth0", "52:54:00:00:00:01", "10.0.2.15", "10.0.2.2")
         ports = Host(None, None, None, None, None, tmp_path)
+        found = ReadConfiguration().observe(Context(ports, Facts((medium,))))
+        up = NetworkUp("eth0", "52:54:00:00:00:01", "10.0.2.15", "10.0.2.2")
         context = Context(ports, Facts((*found.facts, up)))
         assert NetworkSettings in context.facts
         for _ in range(2):

@@ -1,10 +1,13 @@
 """bootmanager's command line, as far as it is not what a command does to a machine."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
 from bootmanager import cli
 from bootmanager.engine import Engine, Preview
+from bootmanager.hwtest.result import judged
 from host.mark import NotInstalled
 from host.options import load_options
 from host.ports import Host
@@ -82,3 +85,27 @@ def test_a_place_for_events_that_is_none_leads_to_debug_mode(tmp_path, monkeypat
     (cause,) = causes
     assert cause.code == "bad-option"
     assert "/proc/nowhere/at/all" in cause.detail
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("", 0), ("16 pending sectors", 1)])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_hardware_tests_end_with_status_1_where_one_failed(monkeypatch, tmp_path, outcome, status, form):
+    asked = []
+
+    def run(host, names, **how):
+        asked.append((names, how["long"], how["drive_test"]))
+        how["progress"]("half of it")
+        return (judged("smart", "/dev/sda", outcome, "", "healthy"),)
+
+    monkeypatch.setattr(cli, "run_tests", run)
+    monkeypatch.setattr(cli, "STATE_FOLDER", tmp_path)
+    monkeypatch.setattr(cli, "_quiet_host", lambda *sinks: None)
+    done = CliRunner().invoke(cli.main, ["test", "disk", "--long", "--format", form])
+    assert done.exit_code == status, done.output
+    assert asked == [(("disk",), True, False)]
+    assert done.stderr == "half of it\n"
+    if form == "json":
+        (result,) = json.loads(done.stdout)
+        assert (result["test"], result["outcome"]) == ("smart", "failed" if status else "passed")
+    else:
+        assert f"{'failed' if status else 'passed'}" in done.stdout

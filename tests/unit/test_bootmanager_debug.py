@@ -1,20 +1,25 @@
 """Debug mode: how it goes on asking, and who ends the pause of a node that its server refuses."""
 
-from pathlib import Path
-
 import pytest
 
 from bootmanager import debug as module
-from bootmanager.debug import DebugMode
+from bootmanager import standing
+from bootmanager.debug import DebugMode, Released
 from bootmanager.engine import Engine
 from bootmanager.machine import State
+from bootmanager.wish import leave_wish
 from host.console import Console
 from host.events import Events
+from host.http import ServerUnreachable
 from host.journal import Journal
 from host.options import Options
 from host.ports import Host
 from host.refusals import CallsPaused, Refusals
+from host.server import ServerClient
 from steps.base import Effect, Facts, Step, holds
+from tests.unit.menu_desk import NotingRunner
+from wire.errors import BootError
+from wire.messages import ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NodeConfiguration
 from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
@@ -44,11 +49,100 @@ def test_another_key_medium_ends_the_pause_once(monkeypatch, tmp_path, inserted,
             raise CallsPaused("3 times")
 
     monkeypatch.setattr(module, "steps_for", lambda state: (Reads(), Calls()))
-    engine = Engine(Host(None, None, Events("t"), Console([]), Options(), Path("/nowhere")))
+    engine = Engine(Host(None, None, Events("t"), Console([]), Options(), tmp_path))
     engine.facts = Facts((configuration(1), journal))
     stay = DebugMode(engine, lambda engine: None)
-    monkeypatch.setattr(stay, "_show", lambda cause, was: None)
+    monkeypatch.setattr(module, "interfaces", lambda run: ())
+    monkeypatch.setattr(module, "remembered", lambda facts, run: None)
+    monkeypatch.setattr(module, "start_sshd", lambda run, keys: "256 SHA256:x")
     counts = []
     monkeypatch.setattr(stay._person, "wait", lambda seconds: counts.append(refusals.count()) or not left)
     stay.stay(None, State.AUTO)
     assert sum(count > 0 for count in counts[1:]) == pauses
+
+
+class Stay:
+    """A node in debug mode whose server answers what the test says; nobody waits."""
+
+    def __init__(self, monkeypatch, folder, answers, at_each_wait=lambda stay: None):
+        self.answers, self.told = list(answers), []
+        monkeypatch.setattr(module, "steps_for", lambda state: (self.step(),))
+        monkeypatch.setattr(module, "interfaces", lambda run: ("eth0 up",))
+        monkeypatch.setattr(module, "remembered", lambda facts, run: facts.get(NodeDetails))
+        monkeypatch.setattr(module, "start_sshd", lambda run, keys: "256 SHA256:x")
+        events = Events("t", (lambda event: self.told.append(event.event),))
+        self.folder = folder
+        self.engine = Engine(Host(None, None, events, Console([]), Options(), folder))
+        self.mode = DebugMode(self.engine, lambda engine: None)
+        waits = self.mode._person
+
+        def wait(seconds):
+            at_each_wait(self)
+            return waits.is_set()
+
+        monkeypatch.setattr(waits, "wait", wait)
+
+    def step(self):
+        answers = self.answers
+
+        class Asks(Step):
+            name, title, effect = "check_in", "Ask", Effect.READS
+
+            def observe(self, context):
+                answer = answers.pop(0)
+                if isinstance(answer, BootError):
+                    raise answer
+                return holds(answer)
+
+        return Asks()
+
+    def knowing(self, details):
+        self.engine.facts = Facts((configuration(1), ServerClient.__new__(ServerClient), details))
+        return self
+
+
+def details(state="dbg", generation=1, password=""):
+    image = ImageRef("base", "ab")
+    return NodeDetails(7, "n7", TargetState(state), "r", generation, image, console_password=password)
+
+
+def test_the_operator_releases_and_menus_get_to_know_why(monkeypatch, tmp_path):
+    stay = Stay(monkeypatch, tmp_path, [details(), details("boot", 2)]).knowing(details())
+    assert stay.mode.stay(None, State.DBG) == Released("the operator asked for boot")
+    assert standing.ended(tmp_path, 1) == "The node goes on: the operator asked for boot."
+    assert standing.load(tmp_path).node == "7 n7"
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"), [("auto", "a person asked for another try"), ("rins", "a person asked for rins")]
+)
+def test_a_person_ends_it_by_a_wish(monkeypatch, tmp_path, wish, reason):
+    def wishing(stay):
+        leave_wish(NotingRunner(), tmp_path, wish)
+        stay.mode._person.set()
+
+    stay = Stay(monkeypatch, tmp_path, [], wishing).knowing(details())
+    assert stay.mode.stay(None, State.DBG) == Released(reason, wish)
+
+
+def test_a_wish_from_before_is_none(monkeypatch, tmp_path):
+    leave_wish(NotingRunner(), tmp_path, "rins")
+    stay = Stay(monkeypatch, tmp_path, [], lambda stay: stay.mode._person.set()).knowing(details())
+    assert stay.mode.stay(None, State.DBG).state == "auto"
+
+
+def test_another_password_counts_as_soon_as_the_server_tells_it(monkeypatch, tmp_path):
+    seen = []
+    answers = [details(password="new"), details("boot", 2)]
+    stay = Stay(monkeypatch, tmp_path, answers, lambda stay: seen.append(stay.mode._password))
+    stay.knowing(details(password="old")).mode.stay(None, State.DBG)
+    assert seen == ["old", "new"]
+
+
+def test_another_cause_is_shown_as_soon_as_it_is_found(monkeypatch, tmp_path):
+    shown = []
+    answers = [ServerUnreachable("cable"), details("boot", 2)]
+    stay = Stay(monkeypatch, tmp_path, answers, lambda stay: shown.append(standing.load(tmp_path)))
+    monkeypatch.setattr(Engine, "_retried", lambda engine, step: engine._once(step))
+    stay.knowing(details()).mode.stay(None, State.DBG)
+    assert [(each.code, each.step) for each in shown] == [("", ""), ("server-unreachable", "check_in")]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bootmanager import program as module
+from bootmanager.debug import Released
 from bootmanager.machine import State
 from bootmanager.program import Program
 from host.boot import Chain, ChainHow
@@ -61,6 +62,7 @@ class Node:
         monkeypatch.setattr(module, "read_mark", lambda run: self.mark(installed_for))
         monkeypatch.setattr(module.DebugMode, "listen", lambda debug: None)
         monkeypatch.setattr(module.DebugMode, "stay", lambda debug, cause, was: self.stay(cause, was))
+        self.wish = "auto"
         monkeypatch.setattr(module.PeakMemory, "start", lambda memory: None)
         self.reported = []
         monkeypatch.setattr(
@@ -85,7 +87,7 @@ class Node:
             raise AssertionError("debug mode again and again")
         if not self.failures:
             self.wanted = "boot"
-        return "released"
+        return Released("released", self.wish)
 
     def step(self, state):
         node = self
@@ -385,3 +387,9 @@ def test_without_its_server_another_system_is_started(monkeypatch, records, inst
     monkeypatch.setattr(module, "remembered", lambda facts, run: node.details())
     assert node.run() == plans
     assert node.causes == []
+
+
+def test_a_state_that_a_person_names_counts_once(monkeypatch):
+    node = make(monkeypatch, wanted="dbg")
+    node.wish = "rins"
+    assert node.run() == ["auto", "auto", "rins", "boot"]

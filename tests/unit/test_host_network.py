@@ -4,7 +4,6 @@ import pytest
 
 from bootmanager.engine import Preview
 from bootmanager.preview import plan_data, plan_text
-from bootmanager.view import error_screen
 from host import network, network_files
 from host.installed import NoKernel, kernel_versions, newest_kernel
 from host.ways import Goal, goal_of
@@ -170,11 +169,3 @@ def test_the_plan_for_programs():
     data = plan_data(PREVIEWS)
     assert [step["step"] for step in data] == ["detect", "partition", "report"]
     assert data[1]["changes"][0] == {"keeps": "destroy", "target": "/dev/vda", "text": "ext4 with data"}
-
-
-def test_the_screen_of_debug_mode_says_what_why_and_what_to_do():
-    error = NoKernel("no kernel in /boot has an initramfs")
-    screen = error_screen(state="boot", cause=error, where=("Get in      : ssh root@10.0.2.15",))
-    for said in (error.title, error.detail, error.code, error.hint, "ssh root@10.0.2.15", "boot"):
-        assert said in screen
-    assert max(len(line) for line in screen.splitlines() if "What to do" not in line) <= 80

@@ -20,6 +20,7 @@ REASONS = {
     },
     "seconds at most, and who gives up says for what": {
         "bootmanager/cli.py:_drive",
+        "bootmanager/hwtest/clock.py:tick",
         "configmanager/backends/sliver_start.py:start",
         "host/blivet_storage.py:_wait_for",
         "host/disks.py:_forget_partitions",
@@ -29,6 +30,7 @@ REASONS = {
         "configmanager/vsys/folder.py:has_reader",
     },
     "a thread of its own: nothing stands still meanwhile": {
+        "bootmanager/menu_run.py:_work",
         "configmanager/watch.py:_work",
         "host/memory.py:_sample",
         "host/report.py:_take",
@@ -36,14 +38,19 @@ REASONS = {
         "images/neighbours.py:_look_out",
     },
     "a person, a sliver's user or another program: as long as it takes": {
-        "bootmanager/debug.py:stay",
+        "bootmanager/debug.py:_released",
         "configmanager/alone.py:ask",
         "configmanager/manager.py:_leave",
         "configmanager/manager.py:run",
         "configmanager/shell_server.py:_wait",
         "host/console.py:_first_line",
+        "host/run.py:interactive",
+        "host/terminal.py:_listen",
+        "host/terminal.py:_write",
+        "host/terminal.py:pause",
     },
     "the progress of the step says how far it is": {
+        "bootmanager/hwtest/run.py:_later",
         "host/http.py:get",
         "images/spread.py:spread",
         "images/swarm.py:pick",

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from bootmanager.debug import DebugMode
+from bootmanager.debug import DebugMode, Released
 from bootmanager.engine import Engine
 from bootmanager.machine import State
 from bootmanager.plan import PLANS
+from bootmanager.standing import Standing
 from bootserver.periods import DAY
 from host.console import Console
 from host.events import Events
@@ -151,10 +152,10 @@ def test_debug_mode_after_an_installation_without_the_server_ends_when_the_serve
     engine = Engine(machine.context(server=False).host)
     engine.facts = machine.context(server=False).facts
     debug = DebugMode(engine, lambda engine: None)
-    monkeypatch.setattr(debug, "_show", lambda cause, was: None)
+    monkeypatch.setattr(debug, "_standing", lambda cause, was: Standing(1, str(was)))
     monkeypatch.setattr(debug, "_ask", lambda was: engine.facts[NodeDetails])
     monkeypatch.setattr(debug._person, "wait", lambda seconds: False)
-    assert debug.stay(OfflineTooLong("x"), State.RINS) == "the server answers now"
+    assert debug.stay(OfflineTooLong("x"), State.RINS) == Released("the server answers now")
 
 
 def test_a_classic_server_signs_nothing_so_the_key_medium_pins_the_base(machine):

@@ -94,11 +94,10 @@ class Server:
             self._process.communicate(timeout=START_SECONDS)
             self._process = None
 
-    def cli(self, *words: str) -> str:
+    def cli(self, *words: str, stdin: str = "") -> str:
         """Run a command of the operator's and return what it printed."""
-        done = subprocess.run(
-            [*_bootserver(self.folder), *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        line = [*_bootserver(self.folder), *words]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, input=stdin)
         if done.returncode:
             raise RuntimeError(f"bootserver {' '.join(words)}: {done.stderr}")
         return done.stdout

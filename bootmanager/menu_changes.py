@@ -1,0 +1,103 @@
+"""Entries of debug mode's menu that change something; each says what, and asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bootmanager import standing
+from bootmanager.menu_desk import Desk, agreed, one_of
+from bootmanager.wish import STATES, leave_wish
+from host.alone import alone
+from host.files import write_atomic
+from host.terminal import Terminal
+from host.this_boot import FILE, interfaces
+from hwdetect.erase_dongle import erase_dongle, proven_dongle
+from wire.nodenet import NETWORK_KEYS, IpMethod, parse_network
+
+CACHE_FOLDER = "cache"
+_NONE = "-"
+_WHAT = {
+    "new": "Shows what would be done, asks once more, and installs this machine.",
+    "inst": "Installs; asks once more where a disk to be written is not blank.",
+    "rins": "Reinstalls WITHOUT a question: disks that are blank, ours, or named.",
+    "boot": "Starts what is installed.",
+    "dbg": "Stays in debug mode.",
+}
+_DESTROYING = ("new", "inst", "rins")
+
+
+def retry(desk: Desk, terminal: Terminal) -> None:
+    """End debug mode and do what the server wants."""
+    terminal.say("Trying again.")
+    leave_wish(desk.host.run, desk.host.state_dir)
+
+
+def state(desk: Desk, terminal: Terminal) -> None:
+    """End debug mode for a state that a person names; the steps to it ask and prove as they always do."""
+    for name, what in _WHAT.items():
+        terminal.say(f"  {name:<5} {what}")
+    chosen = one_of(terminal, "Which state, for this boot only?", STATES)
+    if not chosen or (chosen in _DESTROYING and not agreed(terminal, _WHAT[chosen])):
+        return
+    desk.host.events.tell("menu.state", state=chosen)
+    leave_wish(desk.host.run, desk.host.state_dir, chosen)
+
+
+def network(desk: Desk, terminal: Terminal) -> None:
+    """Take network settings that count until the machine is switched off, in place of the key medium's."""
+    place = desk.host.state_dir / FILE
+    now = standing.load(desk.host.state_dir)
+    before = dict(_pairs(place.read_text() if place.exists() else now.network if now else ""))
+    terminal.say("\n".join(["Interfaces:", *(f"  {each}" for each in interfaces(desk.host.run))]))
+    terminal.say(f"Enter keeps what stands in brackets, {_NONE} takes it away.")
+    typed: dict[str, str] = {}
+    for key in NETWORK_KEYS:
+        if not _matters(key, typed):
+            continue
+        answer = terminal.ask(f"{key} [{before.get(key, '')}]:") or before.get(key, "")
+        if answer and answer != _NONE:
+            typed[key] = answer
+    text = "".join(f'{key}="{value}"\n' for key, value in typed.items())
+    parse_network(text, "what was typed")
+    if agreed(terminal, f"{text}Use these until the machine is switched off?"):
+        write_atomic(place, text)
+        desk.host.events.tell("menu.network", settings=text.splitlines())
+        terminal.say("They count from the next try on; `try again` makes it now.")
+
+
+def erase(desk: Desk, terminal: Terminal) -> None:
+    """Empty the cache dongle, where there is proof that bootmanager made it and nothing else is on it."""
+    run, folder = desk.host.run, desk.host.state_dir / CACHE_FOLDER
+    with alone(desk.host.state_dir):
+        dongle = proven_dongle(run, folder)
+    if not agreed(terminal, f"Erase the cache dongle on {dongle.disk}, {dongle.size_bytes // 2**20} MiB?"):
+        return
+    terminal.say("Erasing; leave it in ...")
+    with alone(desk.host.state_dir):
+        made = erase_dongle(run, dongle, folder)
+    desk.host.events.tell("dongle.erased", device=made.device)
+    terminal.say("It is empty, and in use as the cache again.")
+
+
+def _matters(key: str, typed: Mapping[str, str]) -> bool:
+    """Say whether a key means anything beside what was typed before it."""
+    static = typed.get("IP_METHOD") == IpMethod.STATIC
+    match key:
+        case "BOND_MODE":
+            return "BOND_DEVICES" in typed
+        case "NET_DEVICE":
+            return "BOND_DEVICES" not in typed
+        case "VLAN_ID":
+            return "BOND_DEVICES" in typed or "NET_DEVICE" in typed
+        case "IP_ADDRESS" | "IP_NETMASK" | "IP_GATEWAY":
+            return static
+        case "IPV6_GATEWAY":
+            return "IPV6_ADDRESS" in typed
+        case "IP_DNS1" | "IP_DNS2":
+            return static or "IPV6_ADDRESS" in typed
+    return True
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    found = (line.partition("=") for line in text.splitlines())
+    return [(key, value.strip("\"' ")) for key, _, value in found]

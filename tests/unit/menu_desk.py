@@ -1,0 +1,57 @@
+"""A desk for debug mode's menu, with a machine that only notes which commands it is given."""
+
+from bootmanager import standing
+from bootmanager.menu_desk import Desk
+from bootmanager.standing import Standing
+from host.console import Console
+from host.events import Events
+from host.options import Options
+from host.ports import Host
+from host.run import Completed
+
+FAILED = Standing(
+    stay=1,
+    was="inst",
+    node="7 node7.example.org",
+    addresses=("enp1s0 52:54:00:12:34:56 up 10.0.2.15/24", "enp2s0 52:54:00:12:34:57 down"),
+    step="choose_disks",
+    code="no-suitable-disk",
+    title="No disk can be used",
+    detail="/dev/sda (ATA ST1000NM0033 Z1W0ABCD): holds ext4 with data, which is not ours; "
+    "/dev/sdb (Kingston DataTraveler 0019E06B9C85): is a removable USB stick",
+    hint="Name the disk by its serial number at the server, or empty it.",
+    ssh="ssh root@10.0.2.15",
+    host_key="256 SHA256:Ux1dGYjVh2mzCqvYwsyDmmrLPVfsvGgRkTrqvOVVHqU (ED25519)",
+    network='NET_DEVICE="enp1s0"\nIP_METHOD="dhcp"\n',
+)
+
+
+class NotingRunner:
+    """Runs nothing; says what the test tells it to."""
+
+    def __init__(self, said=None):
+        self.ran, self._said = [], said or {}
+
+    def __call__(self, argv, **how):
+        words = [str(word) for word in argv]
+        self.ran.append(words)
+        status, text = self._said.get(words[0], (0, "[]"))
+        return Completed(tuple(words), status, text, "", 0.0)
+
+
+def desk(folder, *, trusted=False, password="", said=None):
+    """Return a desk and the events that were told."""
+    FAILED.save(folder)
+    told = []
+    events = Events("t", (lambda event: told.append((event.event, event.data)),))
+    host = Host(NotingRunner(said), None, events, Console([]), Options(), folder)
+    return Desk(host, trusted, lambda: password, lambda client: None), told
+
+
+def end(folder, why="The node goes on: the operator asked for boot."):
+    """Let the stay be over."""
+    Standing(1, "inst", ended=why).save(folder)
+
+
+def ended(folder):
+    return standing.ended(folder, 1)

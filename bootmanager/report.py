@@ -3,7 +3,8 @@
 | in it | |
 |---|---|
 | `about.json` | when, which kernel, which failure, what could not be had |
-| `recording.json`, `facts.json` | what a replay is made of: raw hardware, media, configuration |
+| `recording.json`, `facts.json` | what a replay is made of: raw hardware, media, the server's configuration |
+| `configuration.json` | what the key medium says, without its secrets |
 | `inventory.json`, `plan.json` | what this machine made of them |
 | `steps.jsonl`, `events.jsonl`, `bootmanager.log` | the journal of steps; of this boot events and commands |
 | the rest | what commands and the kernel say |
@@ -41,6 +42,8 @@ FORMAT = 1
 _TEXT_BYTES = 4 * 1024 * 1024
 _LEAST_BYTES = 4 * 1024
 _SECONDS = 30.0
+# What of a node's configuration is in no report.
+_SECRET = ("key", "token")
 _COMMANDS = {
     "journal.txt": ("journalctl", "--boot", "--output=short-monotonic", "--no-pager", "--lines=20000"),
     "dmesg.txt": ("dmesg",),
@@ -80,6 +83,7 @@ def make_report(host: Host, facts: Facts, *, state: State, cause: BootError | No
         RECORDING: unstructure(replay.recording),
         FACTS: unstructure(replay.known),
         "inventory.json": unstructure(replay.inventory()),
+        "configuration.json": _configuration(facts),
         "plan.json": plan_data(replay.plan(replay.known.state)),
     }
     texts = {name: _json(redactor.data(data)) for name, data in whole.items()}
@@ -121,6 +125,16 @@ def _known(facts: Facts, state: State) -> KnownFacts:
         dongles=(media.dongle,) if media.dongle is not None else (),
         details=(details,) if details is not None else (),
     )
+
+
+def _configuration(facts: Facts) -> dict[str, Any]:
+    """Return what the key medium says besides its secrets."""
+    found = facts.get(NodeConfiguration) or facts.get(EnrolmentConfiguration)
+    return {
+        name: unstructure(value)
+        for name, value in (vars(found) if found else {}).items()
+        if name not in _SECRET
+    }
 
 
 def _secrets(facts: Facts) -> Iterable[bytes]:

@@ -44,6 +44,9 @@ def test_no_key_is_in_it_wherever_it_was_written_down(tmp_path):
     for name, content in members.items():
         search.look(name, content)
     assert search.found == []
+    said = json.loads(members["configuration.json"])
+    assert (said["node_id"], said["server"], said["network"]["method"]) == (7, CONFIGURATION.server, "dhcp")
+    assert said["proxy"] == "http://[redacted]@p/"
     first, _ = members["events.jsonl"].splitlines()[:2]
     assert json.loads(first)["event"] == "x"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,13 +131,18 @@ class Signing(Repository):
 
     def publish(self, manifest: Manifest) -> bool:
         """Make an image's manifest the target of that name; say whether that is new. Raises NotSigning."""
-        raw = manifest.to_bytes()
-        target = TargetFile.from_data(manifest.name, raw, ["sha256"])
+        return self.vouch(manifest.name, manifest.to_bytes())
+
+    def vouch(self, name: str, data: bytes, instead_of: Collection[str] = ()) -> bool:
+        """Make `data` the target of that name, other names none; say if that is new. Raises NotSigning."""
+        target = TargetFile.from_data(name, data, ["sha256"])
         self._require()
-        if self.targets().targets.get(manifest.name) == target:
+        if self.targets().targets.get(name) == target:
             return False
         with self.edit_targets() as targets:
-            targets.targets[manifest.name] = target
+            for other in instead_of:
+                del targets.targets[other]
+            targets.targets[name] = target
         self._publish_changes()
         return True
 

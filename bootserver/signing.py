@@ -2,7 +2,8 @@
 
 Root is signed offline, by as many of its keys as its threshold says; the operator keeps them elsewhere.
 The keys of targets, snapshot and timestamp are in the database, sealed by the master key like those of
-nodes, so the server can publish and renew. A target is the manifest of an image, by the image's name.
+nodes, so the server can publish and renew. A target is the manifest of an image, by the image's name, or
+the list of a boot medium's layers (bootserver.netboot).
 
 Everything runs within a write transaction, which keeps two programs from signing at once. Files come
 in the order in which nothing names what is not there yet; a power cut in between costs a version number.

@@ -24,6 +24,7 @@ PLANS: dict[State, tuple[str, ...]] = {
     State.AUTO: (
         "detect_hardware",
         "read_configuration",
+        "verify_medium",
         "open_cache",
         "open_journal",
         "network",

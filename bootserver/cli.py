@@ -18,6 +18,7 @@ from bootserver import (
     cli_file,
     cli_image,
     cli_media,
+    cli_netboot,
     cli_node,
     cli_power,
     cli_reinstall,
@@ -154,15 +155,19 @@ def init(
 @click.option(
     "--operator", default="127.0.0.1:8081", show_default=True, help="Where the operator's pages are."
 )
+@click.option(
+    "--netboot", metavar="HOST:PORT", help="Where machines start from over the network; plain HTTP."
+)
 @click.option("--plain", is_flag=True, help="No TLS for nodes, although there is a certificate.")
-def serve_command(listen: str, operator: str, plain: bool) -> None:
+def serve_command(listen: str, operator: str, netboot: str | None, plain: bool) -> None:
     """Answer nodes, by TLS if there is a certificate, and show the fleet, until told to end."""
     try:
         addresses = Address.parse(listen), Address.parse(operator)
+        starting = Address.parse(netboot) if netboot else None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
-    serve(open_state(), *addresses, plain=plain)
+    serve(open_state(), *addresses, plain=plain, netboot=starting)
 
 
 main.add_command(cli_node.node)
@@ -181,5 +186,6 @@ main.add_command(cli_file.conf_file)
 main.add_command(cli_delegate.delegate)
 main.add_command(keys)
 main.add_command(cli_media.media)
+main.add_command(cli_netboot.netboot)
 main.add_command(cli_tls.tls)
 main.add_command(cli_console.console_password)

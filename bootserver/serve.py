@@ -1,4 +1,4 @@
-"""Runs both applications, each on a socket of its own, in one process and one event loop."""
+"""Runs the applications, each on a socket of its own, in one process and one event loop."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from bootserver.app import node_app
 from bootserver.ending import Ending
+from bootserver.netboot_app import netboot_app
 from bootserver.operator_app import operator_app
 from bootserver.signing import renew
 from bootserver.state import State
@@ -101,8 +102,12 @@ class _Listener:
         return f"{'http' if self.tls is None else 'https'}://{place}/"
 
 
-def serve(state: State, nodes: Address, operator: Address, *, plain: bool = False) -> None:
+def serve(
+    state: State, nodes: Address, operator: Address, *, plain: bool = False, netboot: Address | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; nodes by TLS if there is a certificate, unless `plain`.
+
+    `netboot` is where machines get what they start with, which is by plain HTTP.
 
     Raises CannotListen, BadCertificate.
     """
@@ -113,10 +118,13 @@ def serve(state: State, nodes: Address, operator: Address, *, plain: bool = Fals
             context = state.tls.context()
         sockets = [stack.enter_context(address.listen()) for address in (nodes, operator)]
         ending = Ending()
-        listeners = (
+        listeners = [
             _Listener("nodes", node_app(state, ending), sockets[0], context),
             _Listener("operator", operator_app(state, operator.host, ending), sockets[1]),
-        )
+        ]
+        if netboot is not None:
+            listening = stack.enter_context(netboot.listen())
+            listeners.append(_Listener("netboot", netboot_app(state), listening))
         asyncio.run(_run(state, listeners, ending))
 
 

@@ -2,7 +2,8 @@
 
 Root is signed offline, by as many of its keys as its threshold says; the operator keeps them elsewhere.
 The keys of targets, snapshot and timestamp are in the database, sealed by the master key like those of
-nodes, so the server can publish and renew. A target is the manifest of an image, by the image's name.
+nodes, so the server can publish and renew. A target is the manifest of an image, by the image's name, or
+the list of a boot medium's layers (bootserver.netboot).
 
 Everything runs within a write transaction, which keeps two programs from signing at once. Files come
 in the order in which nothing names what is not there yet; a power cut in between costs a version number.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,13 +132,18 @@ class Signing(Repository):
 
     def publish(self, manifest: Manifest) -> bool:
         """Make an image's manifest the target of that name; say whether that is new. Raises NotSigning."""
-        raw = manifest.to_bytes()
-        target = TargetFile.from_data(manifest.name, raw, ["sha256"])
+        return self.vouch(manifest.name, manifest.to_bytes())
+
+    def vouch(self, name: str, data: bytes, instead_of: Collection[str] = ()) -> bool:
+        """Make `data` the target of that name, other names none; say if that is new. Raises NotSigning."""
+        target = TargetFile.from_data(name, data, ["sha256"])
         self._require()
-        if self.targets().targets.get(manifest.name) == target:
+        if self.targets().targets.get(name) == target:
             return False
         with self.edit_targets() as targets:
-            targets.targets[manifest.name] = target
+            for other in instead_of:
+                del targets.targets[other]
+            targets.targets[name] = target
         self._publish_changes()
         return True
 

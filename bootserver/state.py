@@ -5,6 +5,7 @@ bootserver.db    SQLite
 tls/             the authority that nodes trust, the server's certificate; see bootserver.tls
 blobs/           what images consist of, each file named by its SHA-256
 metadata/        signed metadata of the images (TUF)
+netboot/         boot media for machines that start over the network; see bootserver.netboot
 """
 
 from __future__ import annotations
@@ -93,6 +94,11 @@ class State:
     def metadata(self) -> Path:
         """Where the images' signed metadata are."""
         return self.folder / METADATA
+
+    @property
+    def netboot(self) -> Path:
+        """Where boot media are that machines get over the network."""
+        return self.folder / "netboot"
 
     def setting(self, key: str) -> str:
         """Return a setting, "" without one."""

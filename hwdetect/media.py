@@ -24,13 +24,15 @@ from hwdetect.marked_stick import UNFINISHED, is_marked, may_become_dongle
 from hwdetect.udev import Device
 from wire.errors import CommandError
 from wire.nodeconf import FILE_NAMES, MAXIMUM_BYTES
-from wire.trust import MAXIMUM_ROOT_BYTES, ROOT_FILE
+from wire.trust import LAYERS_FILE, MAXIMUM_ROOT_BYTES, METADATA_FILE, ROOT_FILE
 
 log = logging.getLogger(__name__)
 
 # Where live-boot mounts the medium it started from.
 LIVE_MEDIUM = Path("/run/live/medium")
 _SMALL_BYTES = 1024**3
+_LAYERS_BYTES = 64 * 1024
+_METADATA_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,16 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """What came over the network in a boot medium's place: the list of its layers, signed metadata."""
+
+    layers: bytes
+    metadata: bytes
+
+
+@dataclass(frozen=True)
 class Media:
-    """The media of this machine. `boot` are the disks of the boot medium.
+    """The media of this machine. `boot` are the disks of the boot medium; `fetched` is there instead of one.
 
     `marked` are the sticks that bear the mark of a dongle to be made.
     """
@@ -59,6 +69,7 @@ class Media:
     candidates: tuple[Candidate, ...] = ()
     dongle: Dongle | None = None
     marked: tuple[str, ...] = ()
+    fetched: Fetched | None = None
 
     def role(self, disk: str) -> str:
         """Say what a disk is in use for, "" for nothing."""
@@ -99,7 +110,7 @@ def _survey(run: Runner) -> Media:
             candidates += _candidates(run, device, disk, mounts, options)
         except (CommandError, OSError) as error:
             log.warning("%s cannot be looked into: %s", device.node, error)
-    found = Media(boot, tuple(_different(candidates)), dongle_of(block))
+    found = Media(boot, tuple(_different(candidates)), dongle_of(block), fetched=fetched())
     return replace(found, marked=tuple(_marked(run, block, mounts, found)))
 
 
@@ -112,6 +123,13 @@ def _marked(run: Runner, block: tuple[Device, ...], mounts: tuple[Mount, ...], f
                 yield device.node
         except (CommandError, OSError) as error:
             log.warning("%s cannot be looked at: %s", device.node, error)
+
+
+def fetched(medium: Path = LIVE_MEDIUM) -> Fetched | None:
+    """Return what the initial ramdisk left of a boot over the network, None after one from a medium."""
+    if not (medium / LAYERS_FILE).is_file():
+        return None
+    return Fetched(_head(medium / LAYERS_FILE, _LAYERS_BYTES), _head(medium / METADATA_FILE, _METADATA_BYTES))
 
 
 def may_hold_key(device: Device, block: tuple[Device, ...], boot: tuple[str, ...]) -> bool:

@@ -111,7 +111,7 @@ class ImageTrust:
         known = kept.files if kept is not None and self._genuine(kept.files) else {}
         fetcher = _FromServer(http, known)
         try:
-            found = self._verify(fetcher, datetime.fromtimestamp(now, UTC), known)
+            found = _verify(self._root, fetcher, datetime.fromtimestamp(now, UTC), known)
         except BootError:
             # The time is known better now, whatever the metadata are worth, or if there are none.
             if kept is not None and known:
@@ -134,7 +134,7 @@ class ImageTrust:
         if kept.newest < at_least:
             raise NothingKnownOffline("the dongle's metadata are older than the installation on the disk")
         at = datetime.fromtimestamp(kept.verified, UTC)
-        found = self._verify(_FromDongle(kept.files), at, {})
+        found = _verify(self._root, _FromDongle(kept.files), at, {})
         age = kept.newest - kept.verified
         if age > found.offline_seconds:
             raise OfflineTooLong(
@@ -144,26 +144,10 @@ class ImageTrust:
 
     def _genuine(self, files: Mapping[str, bytes]) -> bool:
         try:
-            self._verify(_FromDongle(files), _ALWAYS, {})
+            _verify(self._root, _FromDongle(files), _ALWAYS, {})
         except BootError:
             return False
         return True
-
-    def _verify(self, fetcher: _Fetcher, at: datetime, known: Mapping[str, bytes]) -> _Verified:
-        """Let python-tuf walk from the trusted root to the targets; nothing in `known` may be gone behind."""
-        with tempfile.TemporaryDirectory(prefix="metadata-") as name:
-            folder = Path(name)
-            (folder / "root.json").write_bytes(self._root)
-            for role in _ROLES:
-                if role in known:
-                    (folder / role).write_bytes(known[role])
-            try:
-                updater = _Client(folder, fetcher, at)
-                updater.refresh()
-            except (tuf.RepositoryError, tuf.DownloadError) as error:
-                _raise(error)
-            files = {role: (folder / role).read_bytes() for role in _ROLES}
-        return _Verified(updater.images, updater.offline_seconds, files | fetcher.roots)
 
     # --- the dongle ---
 
@@ -181,6 +165,31 @@ class ImageTrust:
         if sum(map(len, files.values())) <= MAXIMUM_BYTES // 2:
             body = {"verified": kept.verified, "files": files}
             self._documents.write(DOCUMENT, Document(kept.newest, body))
+
+
+def ever_signed(root: TrustedRoot, files: Mapping[str, bytes]) -> SignedImages:
+    """Return what these metadata files name, signed now or once: for before the time is known.
+
+    Raises a VerificationError of this module.
+    """
+    return _verify(root.data, _FromDongle(files), _ALWAYS, {}).signed
+
+
+def _verify(root: bytes, fetcher: _Fetcher, at: datetime, known: Mapping[str, bytes]) -> _Verified:
+    """Let python-tuf walk from the trusted root to the targets; nothing in `known` may be gone behind."""
+    with tempfile.TemporaryDirectory(prefix="metadata-") as name:
+        folder = Path(name)
+        (folder / "root.json").write_bytes(root)
+        for role in _ROLES:
+            if role in known:
+                (folder / role).write_bytes(known[role])
+        try:
+            updater = _Client(folder, fetcher, at)
+            updater.refresh()
+        except (tuf.RepositoryError, tuf.DownloadError) as error:
+            _raise(error)
+        files = {role: (folder / role).read_bytes() for role in _ROLES}
+    return _Verified(updater.images, updater.offline_seconds, files | fetcher.roots)
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,15 @@ class ReadConfiguration(Step):
     gives = (NetworkSettings, TrustedRoot)
 
     def observe(self, context: Context) -> Observation:
-        candidates = context.facts[Media].candidates
+        media = context.facts[Media]
+        candidates = media.candidates
         candidate = _agreed(candidates)
         found = nodeconf.parse_any(candidate.text, _place(candidate))
         # NodeConfiguration, or EnrolmentConfiguration; the step enrol makes the one of the other.
         settings = for_this_boot(context.host.state_dir) or found.network
-        return holds(found, settings, trusted_root_of(candidates))
+        # What came over the network does not say itself whose signatures count.
+        root = trusted_root_of(candidates, None) if media.fetched else trusted_root_of(candidates)
+        return holds(found, settings, root)
 
 
 def configuration_of(candidates: tuple[Candidate, ...]) -> NodeConfiguration:
@@ -66,13 +69,13 @@ def _agreed(candidates: tuple[Candidate, ...]) -> Candidate:
 
 
 def trusted_root_of(
-    candidates: tuple[Candidate, ...], boot_medium: Path = "/" / BOOT_MEDIUM_ROOT
+    candidates: tuple[Candidate, ...], boot_medium: Path | None = "/" / BOOT_MEDIUM_ROOT
 ) -> TrustedRoot:
     """Return the root metadata of the boot medium, else those beside the node's configuration, else none.
 
     Raises ConflictingConfigurations where two key media differ in them.
     """
-    if boot_medium.is_file():
+    if boot_medium is not None and boot_medium.is_file():
         return TrustedRoot(boot_medium.read_bytes())
     found = {candidate.root: candidate for candidate in candidates if candidate.root}
     if len(found) > 1:

@@ -14,6 +14,11 @@ METADATA_PATH = "/tuf/metadata/"
 # In the signed timestamp: how long, in seconds, a node may install from its cache without the server.
 OFFLINE_FIELD = "x-offline-seconds"
 MAXIMUM_ROOT_BYTES = 64 * 1024
+# Targets that are no images: lists of the layers of boot media, for machines that get them over the network.
+MEDIUM_TARGETS = "medium/"
+# Beside such layers: the list, as sha256sum writes it, and signed metadata by their files' names, in JSON.
+LAYERS_FILE = "layers.sha256"
+METADATA_FILE = "metadata.json"
 
 
 @dataclass(frozen=True)

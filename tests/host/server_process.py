@@ -13,16 +13,18 @@ START_SECONDS = 60
 
 
 class Process:
-    """A running bootserver; `options` are those of every command."""
+    """A running bootserver; `options` are of every command, `serving` of this one, with a listener more."""
 
-    def __init__(self, folder, *options, listen="127.0.0.1:0"):
+    def __init__(self, folder, *options, listen="127.0.0.1:0", serving=()):
         self.folder = folder
         ports = ["--listen", listen, "--operator", "127.0.0.1:0"]
-        words = [*bootserver(folder), *options, "serve", *ports]
+        words = [*bootserver(folder), *options, "serve", *ports, *serving]
         self.log = (folder / "log").open("ab")
         self.process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.log, text=True)
-        lines = [self.process.stdout.readline() for _ in range(2)]
-        self.nodes, self.operator = (re.search(r"https?://[0-9.:\[\]]+", line)[0] for line in lines)
+        lines = [self.process.stdout.readline() for _ in range(3 if serving else 2)]
+        found = [re.search(r"https?://[0-9.:\[\]]+", line)[0] for line in lines]
+        self.nodes, self.operator, *further = found
+        self.netboot = further[0] if further else ""
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)

@@ -14,6 +14,7 @@ from tests.vm.harness.hardware import (
     Firmware,
     FirstDisk,
     Hardware,
+    NetworkCard,
     Nic,
     UsbStick,
     Wires,
@@ -81,6 +82,21 @@ def test_firmware() -> None:
     assert "q35,smm=on" in told
     assert "property=secure,value=on" in told
     assert "OVMF_CODE_4M.ms.fd,readonly=on" in told
+
+
+def test_from_the_network_the_card_boots_and_no_disk() -> None:
+    disks = (Disk("a", Path("/a")),)
+    told = argv(Hardware(NetworkCard("http://10.0.2.2:80/x.ipxe"), disks), WIRES, "tcg")
+    assert [word for word in told if "bootindex" in word] == [
+        "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56,bootindex=0"
+    ]
+    assert "user,id=net0,bootfile=http://10.0.2.2:80/x.ipxe" in told
+
+
+def test_in_a_namespace_the_card_is_at_its_tap() -> None:
+    told = argv(Hardware(NetworkCard("http://10.0.2.2:80/x.ipxe"), namespace="n"), WIRES, "tcg")
+    assert told[:5] == ["ip", "netns", "exec", "n", "qemu-system-x86_64"]
+    assert "tap,id=net0,ifname=tap0,script=no,downscript=no" in told
 
 
 def test_network_forwards_only_from_loopback() -> None:

@@ -93,7 +93,17 @@ class FirstDisk:
     """The firmware boots the first disk: there is no boot medium."""
 
 
-Boot = DirectKernel | UsbStick | Cd | FirstDisk
+@dataclass(frozen=True)
+class NetworkCard:
+    """The firmware boots from the network, by the iPXE in QEMU's cards; there is no boot medium.
+
+    `script` is the URL that QEMU's own DHCP server names; on another LAN its server says what it likes.
+    """
+
+    script: str
+
+
+Boot = DirectKernel | UsbStick | Cd | FirstDisk | NetworkCard
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ class Hardware:
 
     With `cables` there is a card at each of them and none on QEMU's user network.
     `credentials` (name, text) are for systemd in the guest, by the SMBIOS: systemd.system-credentials(7).
-    There is no `screen` (VGA) unless asked for: emulating one slows the guest down.
+    There is no `screen` (VGA) unless asked for: emulating one slows the guest down. With `namespace` the
+    machine runs in that network namespace, and its card is at `tap0` there.
     """
 
     boot: Boot
@@ -116,6 +127,7 @@ class Hardware:
     forwards: tuple[tuple[int, int], ...] = ()
     cables: tuple[Cable, ...] = ()
     credentials: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +155,7 @@ def argv(hardware: Hardware, wires: Wires, accelerator: str, qemu: str = "qemu-s
     """Return the command line of QEMU for a machine. `accelerator` is "kvm" or "tcg"."""
     accel, cpu = _MACHINE[accelerator]
     line = [
-        qemu, "-nodefaults", "-no-user-config", "-display", "none",
+        *inside(hardware.namespace), qemu, "-nodefaults", "-no-user-config", "-display", "none",
         "-machine", _board(hardware.firmware), "-accel", accel, "-cpu", cpu,
         "-m", str(hardware.memory_mib), "-smp", str(hardware.smp),
         *(["-device", "VGA"] if hardware.screen else []),
@@ -196,8 +208,13 @@ def _boot(boot: Boot) -> list[str]:
         case Cd():
             drive = _drive(Disk("medium", boot.image, read_only=True))
             return [*drive, "-device", "ide-cd,id=medium,drive=drive-medium,bus=ide.5,bootindex=0"]
-        case FirstDisk():
+        case FirstDisk() | NetworkCard():
             return []
+
+
+def inside(namespace: str) -> list[str]:
+    """Return what runs the rest of a command line in a network namespace, nothing for none."""
+    return ["ip", "netns", "exec", namespace] if namespace else []
 
 
 def plug_arguments(disk: Disk) -> tuple[dict[str, object], dict[str, object]]:
@@ -272,7 +289,13 @@ def _network(hardware: Hardware) -> list[str]:
     net = "user,id=net0" + "".join(
         f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in hardware.forwards
     )
-    return ["-netdev", net, "-device", f"{hardware.nic.value},netdev=net0,mac={hardware.mac}"]
+    card = f"{hardware.nic.value},netdev=net0,mac={hardware.mac}"
+    if isinstance(hardware.boot, NetworkCard):
+        card += ",bootindex=0"
+        net += f",bootfile={hardware.boot.script}"
+    if hardware.namespace:
+        net = "tap,id=net0,ifname=tap0,script=no,downscript=no"
+    return ["-netdev", net, "-device", card]
 
 
 def _card(hardware: Hardware, number: int, cable: Cable) -> list[str]:

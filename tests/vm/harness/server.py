@@ -36,6 +36,7 @@ class Server:
         self.log = log
         self.port = free_port()
         self.operator_port = free_port()
+        self.netboot_port = free_port()
         self.listen = "127.0.0.1"
         # What its command line begins with, such as nsenter.
         self.within: tuple[str, ...] = ()
@@ -59,6 +60,11 @@ class Server:
         return f"https://{GUESTS_HOST}:{self.port}"
 
     @property
+    def netboot_url(self) -> str:
+        """Return where a guest finds what it starts from over the network."""
+        return f"http://{GUESTS_HOST}:{self.netboot_port}"
+
+    @property
     def is_up(self) -> bool:
         """Return whether the server runs."""
         return self._process is not None
@@ -80,11 +86,12 @@ class Server:
     def start(self) -> None:
         """Start serving; returns when the server listens."""
         listen = ["--listen", f"{self.listen}:{self.port}", "--operator", f"127.0.0.1:{self.operator_port}"]
+        listen += ["--netboot", f"{self.listen}:{self.netboot_port}"]
         line = [*self.within, *_bootserver(self.folder), "serve", *listen]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
         said = self._process.stdout
-        if said is None or not said.readline() or not said.readline():
+        if said is None or not all(said.readline() for _ in range(3)):
             raise RuntimeError(f"bootserver did not start, see {self.log}")
 
     def stop(self) -> None:

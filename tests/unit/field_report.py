@@ -11,7 +11,8 @@ from hwdetect.media import Candidate, Media
 from steps.base import Facts
 from tests.recorded_machines import recording_of
 from wire.messages import ImageRef, NodeDetails, TargetState
-from wire.nodeconf import NetworkSettings, NodeConfiguration
+from wire.nodeconf import NodeConfiguration
+from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 
 KEY = NodeKey(b"\xfb\xff" + bytes(range(7, 37)))

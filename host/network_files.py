@@ -103,7 +103,12 @@ def _addresses(settings: NetworkSettings) -> list[str]:
     lines.append(f"IPv6AcceptRA={'no' if settings.address6 else 'yes'}")
     # With several interfaces the answer comes back to the one that asked, whatever the routes say.
     lines.append("IPv4ReversePathFilter=loose")
-    if settings.method is IpMethod.DHCP:
-        lines += ["DHCP=ipv4", "", "[DHCPv4]", "ClientIdentifier=mac", "UseHostname=no"]
+    # DHCPv6 is asked where a router says so in any case. Said aloud too, because an interface whose address
+    # comes by that alone would never count as configured.
+    versions = [4] if settings.method is IpMethod.DHCP else []
+    versions += [] if settings.address6 else [6]
+    if versions:
+        lines.append(f"DHCP={'yes' if len(versions) == 2 else f'ipv{versions[0]}'}")
     # By the hardware's address, not the system's id: the boot medium and the node get the same address.
+    lines += ["", "[DHCPv4]", "ClientIdentifier=mac", "UseHostname=no"]
     return [*lines, "", "[DHCPv6]", "DUIDType=link-layer", "UseHostname=no"]

@@ -26,7 +26,7 @@ def address_file(settings):
 def test_dhcp_takes_any_hardware_interface_but_no_slivers_one():
     text = address_file(NetworkSettings())
     assert "Type=ether\nKind=!*" in text
-    assert "DHCP=ipv4" in text
+    assert "DHCP=yes" in text
     assert "IPv6AcceptRA=yes" in text
     assert "IPv4ReversePathFilter=loose" in text
 
@@ -35,7 +35,7 @@ def test_static_by_mac():
     text = address_file(STATIC)
     assert "PermanentMACAddress=52:54:00:ab:cd:ef\nKind=!*" in text
     assert "Address=10.0.2.15/24\nGateway=10.0.2.2\nDNS=10.0.2.3" in text
-    assert "DHCP=" not in text
+    assert "DHCP=ipv6" in text
 
 
 def test_by_name():
@@ -45,7 +45,7 @@ def test_by_name():
 def test_ipv6_alone_by_what_routers_announce():
     text = address_file(NetworkSettings(IpMethod.NONE))
     assert "IPv6AcceptRA=yes" in text
-    assert "DHCP=" not in text
+    assert "DHCP=ipv6" in text
     # The same address from the boot medium and from the node, whose system ids differ.
     assert "[DHCPv6]\nDUIDType=link-layer" in text
 
@@ -53,6 +53,7 @@ def test_ipv6_alone_by_what_routers_announce():
 def test_static_ipv6_hears_no_router():
     text = address_file(NetworkSettings(IpMethod.NONE, address6="fd00::7/64", gateway6="fe80::1"))
     assert "Address=fd00::7/64\nGateway=fe80::1\nIPv6AcceptRA=no" in text
+    assert "DHCP=" not in text
 
 
 def test_a_vlan_on_a_bond():

@@ -30,4 +30,4 @@ def test_static_address_on_e1000_sata_disks_768_mib_and_no_dongle(new_site: Make
     assert_node_is_up(site)
     addresses = site.shell.output("ip -4 -br address; networkctl --no-pager list")
     assert "10.0.2.15/24" in addresses
-    assert "DHCP=" not in site.shell.output("cat /etc/systemd/network/*.network")
+    assert "DHCP=ipv6" in site.shell.output("cat /etc/systemd/network/*.network")

@@ -114,6 +114,8 @@ def field(site: Site, *cards: Card) -> Iterator[Field]:
         within = ["nsenter", f"--target={holder.pid}", *entering, "--net"]
         made = Field(site, within, stack)
         made.run("ip", "link", "set", "lo", "up")
+        # Of a machine that does not forward, nodes take no IPv6 route.
+        made.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
         for address in (f"{GUESTS_HOST}/32", f"{SERVER6}/128"):
             made.run("ip", "address", "add", address, "dev", "lo")
         made.plug(cards, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bm-net-"))))

@@ -41,6 +41,7 @@ class Menu:
             Entry("go to a state, for this boot", menu_changes.state),
             Entry("erase the cache dongle", menu_changes.erase),
             Entry("open a shell", ShellGate(desk).choose),
+            Entry("make a report", menu_shows.report),
         )
 
     def run(self, terminal: Terminal) -> None:

@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from bootmanager.hwtest import report
+from bootmanager.hwtest import report as hwtest_report
 from bootmanager.hwtest.run import TESTS, run_tests
 from bootmanager.menu_desk import Desk, one_of
 from bootmanager.preview import PLANNED, plan_text, previews_of
+from bootmanager.send_report import report_now
 from host.alone import alone
 from host.console import Console
 from host.events import Events
@@ -19,6 +20,7 @@ from hwdetect.inventory import describe, detect
 
 _LOGS = ("events", "commands", "kernel")
 _LAST_LINES = 400
+_PLACES = ("server", "stick")
 
 
 def inventory(desk: Desk, terminal: Terminal) -> None:
@@ -57,7 +59,18 @@ def hardware(desk: Desk, terminal: Terminal) -> None:
         return
     names = TESTS if chosen == "all" else (chosen,)
     results = run_tests(desk.host, names, long=length == "long", progress=terminal.say, connect=desk.connect)
-    page(terminal, report.text(results))
+    page(terminal, hwtest_report.text(results))
+
+
+def report(desk: Desk, terminal: Terminal) -> None:
+    """Make a report of this machine, without secrets, for who is to find out why it fails."""
+    chosen = one_of(terminal, "To the server, or onto the stick labelled BMREPORT?", _PLACES)
+    if not chosen:
+        return
+    terminal.say("Making it; this takes a minute ...")
+    with alone(desk.host.state_dir):
+        said = report_now(_silent(desk.host), None, stick=chosen == "stick")
+    terminal.say(said)
 
 
 def _silent(host: Host) -> Host:

@@ -203,3 +203,17 @@ def test_the_dongle_is_not_erased_without_a_yes(tmp_path, monkeypatch):
     assert "Erase the cache dongle on /dev/sdb, 1024 MiB?" in person.text
     assert erased == [Found]
     assert told == [("dongle.erased", {"device": "/dev/sdb1"})]
+
+
+@pytest.mark.parametrize(("answer", "stick"), [("server", [False]), ("stick", [True]), ("", [])])
+def test_a_report_goes_where_a_person_wants_it(tmp_path, monkeypatch, answer, stick):
+    made = []
+
+    def report_now(host, place, *, stick):
+        made.append(stick)
+        return "sent: report 7"
+
+    monkeypatch.setattr(menu_shows, "report_now", report_now)
+    person, _, _ = menu(tmp_path, "10", answer)
+    assert made == stick
+    assert ("sent: report 7" in person.text) == bool(stick)

@@ -9,6 +9,10 @@ from bootserver.metadata import newest, trusted_root
 from bootserver.netboot_app import _bundle
 from bootserver.periods import DAY
 from bootserver.signing import Signing
+from host.console import Console
+from host.events import Events
+from host.options import Options
+from host.ports import Host
 from hwdetect.media import Candidate, Fetched, Media, fetched
 from images.trust_errors import MetadataForged, MetadataMalformed, MetadataMixed, NoTrustedRoot
 from steps.base import Context, Facts
@@ -124,9 +128,10 @@ def test_what_came_over_the_network_does_not_say_whose_signatures_count(tmp_path
     key = (Candidate("/dev/sdb", "/dev/sdb", "plnode.txt", KEY_FILE, b"of the key medium"),)
     assert trusted_root_of(key, own).data == b"of the downloaded system"
     monkeypatch.setattr(trusted_root_of, "__defaults__", (own,))
+    host = Host(None, None, Events("t"), Console([]), Options(), tmp_path)
     for came, root in ((None, b"of the downloaded system"), (Fetched(LAYERS, b""), b"of the key medium")):
         facts = Facts((Media(candidates=key, fetched=came),))
-        found = ReadConfiguration().observe(Context(None, facts)).facts
+        found = ReadConfiguration().observe(Context(host, facts)).facts
         assert TrustedRoot(root) in found
 
 

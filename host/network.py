@@ -65,17 +65,18 @@ def wait(run: Runner, settings: NetworkSettings, version: int, *, seconds: int) 
 
 def wanted(settings: NetworkSettings) -> str:
     """Say in words what is waited for."""
-    device = settings.device or "any wired interface"
+    device = settings.device or "any interface"
     if settings.bond:
         device = f"the bond of {' and '.join(settings.bond)}"
     if settings.vlan:
         device = f"VLAN {settings.vlan} on {device}"
     how = {
-        IpMethod.DHCP: "an address by DHCP or of a router",
+        IpMethod.DHCP: "an address by DHCP",
         IpMethod.STATIC: f"the address {settings.address}",
         IpMethod.NONE: f"the address {settings.address6}" if settings.address6 else "an IPv6 address",
     }
-    return f"a link and {how[settings.method]} on {device}"
+    # Short: with what the console adds it is a line of a serial terminal.
+    return f"{how[settings.method]} on {device}"
 
 
 def current(run: Runner, version: int = 0) -> NetworkUp | None:

@@ -14,9 +14,12 @@ from bootmanager.standing import screen
 from bootmanager.view import ConsoleView
 from host.console import Console
 from host.events import Event
+from host.network import wanted
 from host.terminal import TerminalEnded
+from steps.network import WAIT_SECONDS
 from tests.unit.fake_terminal import FakeTerminal
 from tests.unit.menu_desk import FAILED, desk
+from wire.nodenet import NetworkSettings
 
 PAGE = Path(__file__).parents[2] / "docs/technician.md"
 _BLOCK = re.compile(r"(<!-- screen: (\w+) -->\n)```text\n.*?```\n", re.DOTALL)
@@ -24,7 +27,7 @@ _BLOCK = re.compile(r"(<!-- screen: (\w+) -->\n)```text\n.*?```\n", re.DOTALL)
 _BOOT = [
     (9.2, "step.started", {"step": "detect_hardware", "title": "Detect hardware"}),
     (10.4, "step.done", {"step": "detect_hardware", "seconds": 1.2}),
-    (12.1, "wait.started", {"for": "a network route", "seconds": 60}),
+    (12.1, "wait.started", {"for": wanted(NetworkSettings()), "seconds": WAIT_SECONDS}),
     (15.0, "state.entered", {"state": "inst", "reason": "the server wants inst"}),
     (15.2, "step.started", {"step": "partition", "title": "Partition the disks"}),
     (16.9, "step.done", {"step": "partition", "seconds": 1.7}),

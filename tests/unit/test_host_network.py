@@ -84,11 +84,11 @@ def test_a_vlan_on_one_interface():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (NetworkSettings(), "a link and an address by DHCP or of a router on any wired interface"),
-        (STATIC, "a link and the address 10.0.2.15 on 52:54:00:AB:CD:EF"),
+        (NetworkSettings(), "an address by DHCP on any interface"),
+        (STATIC, "the address 10.0.2.15 on 52:54:00:AB:CD:EF"),
         (
             NetworkSettings(IpMethod.NONE, vlan=5, bond=("A", "B")),
-            "a link and an IPv6 address on VLAN 5 on the bond of A and B",
+            "an IPv6 address on VLAN 5 on the bond of A and B",
         ),
     ],
 )

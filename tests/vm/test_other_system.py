@@ -1,5 +1,6 @@
 """A node runs another system from the server's whole disk image, and becomes a node again."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,7 +150,9 @@ def wish_on(dongle: Path) -> start_disk.Wish | None:
 @contextmanager
 def powered_on(built: Artifacts, accel: str, folder: Path, dongle: Path, *disks: Disk) -> Iterator[Machine]:
     """A machine that starts the medium from a stick, with these disks."""
+    # Its own: a stick can be written, so QEMU lets no other machine look at it.
+    medium = Path(shutil.copy(built.iso, folder / "stick.img"))
     stick = Disk("dongle", dongle, "CACHE01", Bus.USB, removable=True)
-    with Machine(Hardware(UsbStick(built.iso), (*disks, stick)), folder / "logs", accel) as machine:
+    with Machine(Hardware(UsbStick(medium), (*disks, stick)), folder / "logs", accel) as machine:
         machine.power_on()
         yield machine

@@ -79,4 +79,5 @@ def test_a_server_with_waiting_nodes_ends_at_once(site, server):
     time.sleep(0.5)
     begun = time.monotonic()
     assert server.end() == 0
-    assert time.monotonic() - begun < 3
+    # A wait of a node would last for most of a minute.
+    assert time.monotonic() - begun < 15

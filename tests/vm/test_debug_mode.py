@@ -90,6 +90,7 @@ def test_a_person_works_at_the_console_and_by_ssh(new_site: MakeSite) -> None:
     person.sees("root 42 at /dev/ttyS0")
     person.types("exit")
     machine.wait_event("shell.closed", timeout=limits.SOON)
+    person.back_at_the_menu()
     assert PASSWORD not in machine.console()
     assert "correct horse" not in machine.console()
 

@@ -23,6 +23,15 @@ up_to_date() {
     touch -d '+1 minute' "$tree/etc/.updated" "$tree/var/.updated"
 }
 
+# Unpack into the folder $1 what UEFI firmware starts a system by, with Secure Boot too: shim, signed by Microsoft, and
+# GRUB, signed by Debian. Of their packages only files are needed, and nothing that they depend on.
+signed_loaders() {
+    (cd "$1" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq download shim-signed grub-efi-amd64-signed)
+    for package in "$1"/*.deb; do
+        dpkg-deb --extract "$package" "$1"
+    done
+}
+
 # shellcheck source=/dev/null
 . "$recipe/finish.sh"
 

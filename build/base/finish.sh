@@ -17,13 +17,9 @@ rm "$tree/etc/initramfs-tools/conf.d/userland" "$tree/etc/fstab"
 in_tree systemctl --quiet mask dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service systemd-pstore.service \
     systemd-networkd-wait-online.service
 
-# What UEFI firmware starts a node by, with Secure Boot too: shim, signed by Microsoft, and GRUB, signed by Debian. Of
-# their packages a node needs these files, where they put them, and nothing that they depend on.
+# A node keeps them where their packages put them.
 loaders=$(mktemp -d)
-(cd "$loaders" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq download shim-signed grub-efi-amd64-signed)
-for package in "$loaders"/*.deb; do
-    dpkg-deb --extract "$package" "$loaders"
-done
+signed_loaders "$loaders"
 for file in usr/lib/shim/shimx64.efi.signed usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed; do
     install -D -m 0644 "$loaders/$file" "$tree/$file"
 done

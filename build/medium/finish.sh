@@ -37,13 +37,9 @@ rm -rf "$tree/usr/lib/udev/hwdb.d"
 kernel=$(ls "$tree/usr/lib/modules")
 in_tree update-initramfs -c -k "$kernel"
 
-# What UEFI machines start GRUB by: shim, signed by Microsoft, and Debian's GRUB, which it knows. They are files beside
-# the kernel, not of this system.
+# They are files beside the kernel, not of this system.
 loaders=$(mktemp -d)
-(cd "$loaders" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq download shim-signed grub-efi-amd64-signed)
-for package in "$loaders"/*.deb; do
-    dpkg-deb --extract "$package" "$loaders"
-done
+signed_loaders "$loaders"
 cp "$loaders/usr/lib/shim/shimx64.efi.signed" "$tree/boot/shimx64.efi"
 # Of Debian's images of GRUB the one for CDs: it looks for its menu on the medium that it came from.
 cp "$loaders/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed" "$tree/boot/grubx64.efi"

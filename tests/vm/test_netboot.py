@@ -8,7 +8,7 @@ from tests.vm.conftest import MakeSite
 from tests.vm.harness import limits
 from tests.vm.harness.damage import flip_byte
 from tests.vm.harness.expect import assert_node_is_up
-from tests.vm.harness.hardware import NetworkCard
+from tests.vm.harness.hardware import Firmware, NetworkCard
 from tests.vm.harness.lan import on_a_lan
 from tests.vm.harness.server import wait_until
 from tests.vm.harness.site import NODE, Site
@@ -38,6 +38,19 @@ def test_a_machine_with_a_key_medium_only_checks_in(new_site: MakeSite) -> None:
         wait_until("the run level", lambda: site.server.node(NODE)["run_level"] == "safeboot", limits.SOON)
         assert site.server.node(NODE)["address"].startswith("10.0.2.5")
         assert site.machine.written("key") == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_uefi_firmware_boots_by_http(new_site: MakeSite) -> None:
+    site = starting_from_the_network(new_site(state="dbg"))
+    site.change(firmware=Firmware.UEFI)
+    # Firmware tries PXE first, and would find it.
+    with on_a_lan(site, without="tag:efi"):
+        site.machine.power_on()
+        site.machine.wait_event("state.entered", state="dbg", timeout=limits.BOOT)
+        told = (site.logs / "dnsmasq.log").read_text()
+        assert f"bootfile name: {site.server.netboot_url}/netboot/snponly.efi" in told
+        assert "snponly.efi to" not in told, "it came by TFTP"
 
 
 def test_a_layer_that_somebody_changed_does_not_run(new_site: MakeSite) -> None:

@@ -95,9 +95,10 @@ class FirstDisk:
 
 @dataclass(frozen=True)
 class NetworkCard:
-    """The firmware boots from the network, by the iPXE in QEMU's cards; there is no boot medium.
+    """The firmware boots from the network; there is no boot medium.
 
-    `script` is the URL that QEMU's own DHCP server names; on another LAN its server says what it likes.
+    With BIOS that is the iPXE in QEMU's cards, with UEFI the firmware's own PXE, then its HTTP boot. `script`
+    is the URL that QEMU's own DHCP server names; on another LAN its server says what it likes.
     """
 
     script: str
@@ -291,7 +292,7 @@ def _network(hardware: Hardware) -> list[str]:
     )
     card = f"{hardware.nic.value},netdev=net0,mac={hardware.mac}"
     if isinstance(hardware.boot, NetworkCard):
-        card += ",bootindex=0"
+        card += ",bootindex=0" if hardware.firmware is Firmware.BIOS else ",bootindex=0,romfile="
         net += f",bootfile={hardware.boot.script}"
     if hardware.namespace:
         net = "tap,id=net0,ifname=tap0,script=no,downscript=no"

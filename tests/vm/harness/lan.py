@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from tests.vm.harness.hardware import inside
 from tests.vm.harness.media import run
 from tests.vm.harness.server import GUESTS_HOST
 from tests.vm.harness.site import Site
@@ -15,8 +16,11 @@ _FIRST, _LAST, _NETMASK = "10.0.2.50", "10.0.2.59", "255.255.255.0"
 
 
 @contextmanager
-def on_a_lan(site: Site) -> Iterator[None]:
-    """Move server and machine, which is off, into a namespace; the server is where QEMU's network has it."""
+def on_a_lan(site: Site, without: str = "") -> Iterator[None]:
+    """Move server and machine, which is off, into a namespace; the server is where QEMU's network has it.
+
+    dnsmasq's configuration lacks the lines that hold the text `without`.
+    """
     name = f"vm{os.getpid()}"
     with ExitStack() as stack:
         run("ip", "netns", "add", name)
@@ -35,17 +39,10 @@ def on_a_lan(site: Site) -> Iterator[None]:
         site.server.cli(
             "netboot", "dnsmasq", *where, "--range", _FIRST, _LAST, _NETMASK, "--output", str(file)
         )
-        line = [
-            "ip",
-            "netns",
-            "exec",
-            name,
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--user=root",
-            "-C",
-            str(file),
-        ]
+        if without:
+            lines = file.read_text().splitlines(keepends=True)
+            file.write_text("".join(line for line in lines if without not in line))
+        line = [*inside(name), "dnsmasq", "--keep-in-foreground", "--user=root", "-C", str(file)]
         line += [f"--dhcp-leasefile={site.folder / 'leases'}", "--log-facility=-"]
         log = stack.enter_context((site.logs / "dnsmasq.log").open("w"))
         dnsmasq = subprocess.Popen(line, stderr=log)

@@ -75,7 +75,8 @@ class FakeRunner(Runner):
             )
         for unit in units:
             if verb == "start" and unit in self.broken:
-                self.active[unit] = "failed"
+                # systemd tries again by itself, up to its limit.
+                self.active[unit] = "activating"
                 raise CommandFailed(words, 1, "")
             if verb == "start" and unit in self.slow:
                 self.active[unit] = "activating"

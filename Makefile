@@ -8,10 +8,12 @@ VENV := .build/venv
 PYTHON := $(VENV)/bin/python
 PACKAGES := wire host hwdetect images steps bootmanager configmanager bootserver
 # KEEP=1: the demo leaves its node running. MIRROR=<archive URI>: build from there, not from this machine's mirror.
-# FIRMWARE=FILE: with the firmware packages of that list too. `make media` makes MEDIUM, with NODE's identity if named.
+# FIRMWARE=FILE: with the firmware packages of that list too. TEXTS=FILE: with what people read at a machine in another
+# language. `make media` makes MEDIUM, with NODE's identity if named.
 KEEP ?=
 MIRROR ?=
 FIRMWARE ?=
+TEXTS ?=
 MEDIUM ?= .build/medium.img
 NODE ?=
 # `make fuzz` spends so long on each target.
@@ -58,7 +60,8 @@ $(VENV)/.made: setup.cfg pyproject.toml | setup
 
 .PHONY: images
 images: venv ## build boot medium, base filesystem and sliver image, what is missing of them
-	@$(PYTHON) build/images.py $(if $(MIRROR),--mirror '$(MIRROR)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)')
+	@$(PYTHON) build/images.py $(if $(MIRROR),--mirror '$(MIRROR)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)') \
+		$(if $(TEXTS),--texts '$(TEXTS)')
 
 # Whose deployment: that of the server whose folder BOOTSERVER_STATE names.
 .PHONY: media

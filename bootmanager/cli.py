@@ -33,6 +33,7 @@ from host.ports import STATE_FOLDER, Host
 from host.report import ServerSink
 from host.run import Runner
 from host.server import ServerClient
+from host.texts import shown
 from hwdetect.inventory import describe, detect
 from steps.base import Step
 from steps.verify_images import VerifyImages
@@ -190,7 +191,7 @@ def field_report(place: Path | None, stick: bool) -> None:
     """Send the server all that helps to see why this machine fails, but no secrets; or write it somewhere."""
     if place is not None and stick:
         raise click.UsageError("--to and --stick are two places")
-    click.echo(report_now(_quiet_host(), place, stick=stick))
+    click.echo(shown(report_now(_quiet_host(), place, stick=stick)))
 
 
 @main.command()
@@ -225,7 +226,7 @@ def test_hardware(what: str, long: bool, drive_test: bool, form: str) -> None:
 
 
 def _note(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(shown(text), err=True)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from host.journal import Journal
 from host.network import NetworkUp
 from host.refusals import CallsPaused, Refusals
 from host.server import ServerClient
+from host.texts import _, error_text
 from host.this_boot import interfaces, network_lines
 from hwdetect.media import Media
 from wire.errors import BootError, CommandError
@@ -67,9 +68,10 @@ class DebugMode:
         menu = ConsoleMenu(host, self._shown.stay, lambda: self._password)
         menu.start()
         released = self._released(was)
+        ended = _("The node goes on: {reason}.", reason=released.reason)
         # Somebody may be erasing a dongle.
         with alone(host.state_dir):
-            replace(self._shown, ended=f"The node goes on: {released.reason}.").save(host.state_dir)
+            replace(self._shown, ended=ended).save(host.state_dir)
         menu.leave()
         return released
 
@@ -83,10 +85,9 @@ class DebugMode:
             if self._person.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - not a secret
                 self._forget_refusals()
                 state = take_wish(self._engine.host.state_dir)
-                return Released(
-                    "a person asked for another try" if state == AUTO else f"a person asked for {state}",
-                    state,
-                )
+                if state == AUTO:
+                    return Released(_("a person asked for another try"))
+                return Released(_("a person asked for {state}", state=state), state)
             seconds = min(seconds * 2, LONGEST_SECONDS)
             with alone(self._engine.host.state_dir):
                 found = self._ask(was)
@@ -94,9 +95,9 @@ class DebugMode:
                 continue
             self._password = found.console_password
             if details is None:
-                return Released("the server answers now")
+                return Released(_("the server answers now"))
             if found.generation != details.generation and found.boot_state is not TargetState.DBG:
-                return Released(f"the operator asked for {found.boot_state}")
+                return Released(_("the operator asked for {state}", state=found.boot_state))
 
     def _ask(self, was: State) -> NodeDetails | None:
         """Check in quietly, by the same steps as at the start; say so when something else stops it now."""
@@ -127,7 +128,7 @@ class DebugMode:
 
     def _standing(self, cause: BootError | None, was: State) -> Standing:
         host, facts = self._engine.host, self._engine.facts
-        shown = Standing(self._shown.stay + 1, str(was), ssh="(no ssh)")
+        shown = Standing(self._shown.stay + 1, str(was), ssh=_("(no ssh)"))
         known = None
         try:
             known = remembered(facts, host.run)
@@ -135,11 +136,11 @@ class DebugMode:
             shown = replace(
                 shown,
                 addresses=interfaces(host.run),
-                ssh=f"ssh root@{up.address}" if up else "by ssh, once the network is up",
+                ssh=f"ssh root@{up.address}" if up else _("by ssh, once the network is up"),
                 host_key=start_sshd(host.run, known.ssh_keys if known else ()),
             )
         except CommandError as error:
-            shown = replace(shown, ssh=f"no ssh: {error}")
+            shown = replace(shown, ssh=_("no ssh: {error}", error=error_text(error)))
         media = facts.get(Media)
         if known is not None:
             self._password = known.console_password

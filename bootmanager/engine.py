@@ -11,6 +11,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from host.journal import Journal
 from host.ports import Host
+from host.texts import _, error_text
 from steps.base import Change, Context, Effect, Facts, Observation, Step
 from wire.errors import BootError, TransientError, VerificationError
 
@@ -70,13 +71,13 @@ class Engine:
         for step in steps:
             missing = [kind.__name__ for kind in step.needs if kind not in facts]
             if missing:
-                why = f"not known before it runs: {', '.join(missing)}"
+                why = _("not known before it runs: {facts}", facts=", ".join(missing))
                 seen.append(Preview(step.name, step.title, step.effect, False, blocked=why))
                 continue
             try:
                 found = step.observe(Context(self.host, facts))
             except BootError as error:
-                why = str(error)
+                why = error_text(error)
                 seen.append(Preview(step.name, step.title, step.effect, False, blocked=why, error=error))
                 continue
             facts = facts.plus(*found.facts)
@@ -92,7 +93,7 @@ class Engine:
                 step=step.name,
                 attempt=state.attempt_number,
                 seconds=round(seconds, 1),
-                detail=str(error),
+                detail=error_text(error) if error is not None else "",
             )
 
         retrying = Retrying(

@@ -12,9 +12,10 @@ from bootmanager import menu_changes, menu_shows, standing
 from bootmanager.menu_desk import Desk
 from bootmanager.menu_shell import ShellGate
 from host.terminal import Terminal
+from host.texts import _, error_text, shown
 from wire.errors import BootError
 
-PROMPT = "Type a number and Enter; Enter alone shows the screen again:"
+PROMPT = _("Type a number and Enter; Enter alone shows the screen again:")
 _COLUMN = 38
 
 
@@ -32,16 +33,16 @@ class Menu:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._entries = (
-            Entry("show the hardware (inventory)", menu_shows.inventory),
-            Entry("show the plan for a state", menu_shows.plan),
-            Entry("show the log", menu_shows.log),
-            Entry("test the hardware", menu_shows.hardware),
-            Entry("network settings for this boot", menu_changes.network),
-            Entry("try again", menu_changes.retry),
-            Entry("go to a state, for this boot", menu_changes.state),
-            Entry("erase the cache dongle", menu_changes.erase),
-            Entry("open a shell", ShellGate(desk).choose),
-            Entry("make a report", menu_shows.report),
+            Entry(_("show the hardware (inventory)"), menu_shows.inventory),
+            Entry(_("show the plan for a state"), menu_shows.plan),
+            Entry(_("show the log"), menu_shows.log),
+            Entry(_("test the hardware"), menu_shows.hardware),
+            Entry(_("network settings for this boot"), menu_changes.network),
+            Entry(_("try again"), menu_changes.retry),
+            Entry(_("go to a state, for this boot"), menu_changes.state),
+            Entry(_("erase the cache dongle"), menu_changes.erase),
+            Entry(_("open a shell"), ShellGate(desk).choose),
+            Entry(_("make a report"), menu_shows.report),
         )
 
     def run(self, terminal: Terminal) -> None:
@@ -54,20 +55,21 @@ class Menu:
                 try:
                     chosen.choose(self._desk, terminal)
                 except (BootError, OSError) as error:
-                    terminal.say(f"{error}\n{getattr(error, 'advice', '')}")
+                    terminal.say(f"{shown(error_text(error))}\n{shown(getattr(error, 'advice', ''))}")
             elif typed:
-                terminal.say(f"There is no {typed[:20]!r} in the menu.")
+                terminal.say(_("There is no {typed!r} in the menu.", typed=typed[:20]))
             else:
                 self._show(terminal)
 
     def text(self) -> str:
         """Return the rows of the menu, in two columns."""
-        rows = [f"{number:>2}  {entry.title}" for number, entry in enumerate(self._entries, 1)]
+        rows = [f"{number:>2}  {shown(entry.title)}" for number, entry in enumerate(self._entries, 1)]
         half = (len(rows) + 1) // 2
         pairs = zip(rows[:half], [*rows[half:], ""], strict=False)
-        return "\n".join(f"{left:<{_COLUMN}}{right}".rstrip() for left, right in pairs)
+        width = max(_COLUMN, *(len(row) + 1 for row in rows[:half]))
+        return "\n".join(f"{left:<{width}}{right}".rstrip() for left, right in pairs)
 
     def _show(self, terminal: Terminal) -> None:
         now = standing.load(self._desk.host.state_dir)
-        top = standing.screen(now) if now is not None else standing.NOT_HERE
+        top = standing.screen(now) if now is not None else shown(standing.NOT_HERE)
         terminal.say(f"{top}\n{self.text()}")

@@ -10,6 +10,7 @@ from bootmanager.wish import STATES, leave_wish
 from host.alone import alone
 from host.files import write_atomic
 from host.terminal import Terminal
+from host.texts import _, shown
 from host.this_boot import FILE, interfaces
 from hwdetect.erase_dongle import erase_dongle, proven_dongle
 from wire.nodenet import NETWORK_KEYS, IpMethod, parse_network
@@ -17,26 +18,26 @@ from wire.nodenet import NETWORK_KEYS, IpMethod, parse_network
 CACHE_FOLDER = "cache"
 _NONE = "-"
 _WHAT = {
-    "new": "Shows what would be done, asks once more, and installs this machine.",
-    "inst": "Installs; asks once more where a disk to be written is not blank.",
-    "rins": "Reinstalls WITHOUT a question: disks that are blank, ours, or named.",
-    "boot": "Starts what is installed.",
-    "dbg": "Stays in debug mode.",
+    "new": _("Shows what would be done, asks once more, and installs this machine."),
+    "inst": _("Installs; asks once more where a disk to be written is not blank."),
+    "rins": _("Reinstalls WITHOUT a question: disks that are blank, ours, or named."),
+    "boot": _("Starts what is installed."),
+    "dbg": _("Stays in debug mode."),
 }
 _DESTROYING = ("new", "inst", "rins")
 
 
 def retry(desk: Desk, terminal: Terminal) -> None:
     """End debug mode and do what the server wants."""
-    terminal.say("Trying again.")
+    terminal.say(_("Trying again."))
     leave_wish(desk.host.run, desk.host.state_dir)
 
 
 def state(desk: Desk, terminal: Terminal) -> None:
     """End debug mode for a state that a person names; the steps to it ask and prove as they always do."""
     for name, what in _WHAT.items():
-        terminal.say(f"  {name:<5} {what}")
-    chosen = one_of(terminal, "Which state, for this boot only?", STATES)
+        terminal.say(f"  {name:<5} {shown(what)}")
+    chosen = one_of(terminal, _("Which state, for this boot only?"), STATES)
     if not chosen or (chosen in _DESTROYING and not agreed(terminal, _WHAT[chosen])):
         return
     desk.host.events.tell("menu.state", state=chosen)
@@ -48,8 +49,8 @@ def network(desk: Desk, terminal: Terminal) -> None:
     place = desk.host.state_dir / FILE
     now = standing.load(desk.host.state_dir)
     before = dict(_pairs(place.read_text() if place.exists() else now.network if now else ""))
-    terminal.say("\n".join(["Interfaces:", *(f"  {each}" for each in interfaces(desk.host.run))]))
-    terminal.say(f"Enter keeps what stands in brackets, {_NONE} takes it away.")
+    terminal.say("\n".join([shown(_("Interfaces:")), *(f"  {each}" for each in interfaces(desk.host.run))]))
+    terminal.say(_("Enter keeps what stands in brackets, {none} takes it away.", none=_NONE))
     typed: dict[str, str] = {}
     for key in NETWORK_KEYS:
         if not _matters(key, typed):
@@ -59,10 +60,10 @@ def network(desk: Desk, terminal: Terminal) -> None:
             typed[key] = answer
     text = "".join(f'{key}="{value}"\n' for key, value in typed.items())
     parse_network(text, "what was typed")
-    if agreed(terminal, f"{text}Use these until the machine is switched off?"):
+    if agreed(terminal, _("{settings}Use these until the machine is switched off?", settings=text)):
         write_atomic(place, text)
         desk.host.events.tell("menu.network", settings=text.splitlines())
-        terminal.say("They count from the next try on; `try again` makes it now.")
+        terminal.say(_("They count from the next try on; `try again` makes it now."))
 
 
 def erase(desk: Desk, terminal: Terminal) -> None:
@@ -70,13 +71,14 @@ def erase(desk: Desk, terminal: Terminal) -> None:
     run, folder = desk.host.run, desk.host.state_dir / CACHE_FOLDER
     with alone(desk.host.state_dir):
         dongle = proven_dongle(run, folder)
-    if not agreed(terminal, f"Erase the cache dongle on {dongle.disk}, {dongle.size_bytes // 2**20} MiB?"):
+    size = dongle.size_bytes // 2**20
+    if not agreed(terminal, _("Erase the cache dongle on {disk}, {size} MiB?", disk=dongle.disk, size=size)):
         return
-    terminal.say("Erasing; leave it in ...")
+    terminal.say(_("Erasing; leave it in ..."))
     with alone(desk.host.state_dir):
         made = erase_dongle(run, dongle, folder)
     desk.host.events.tell("dongle.erased", device=made.device)
-    terminal.say("It is empty, and in use as the cache again.")
+    terminal.say(_("It is empty, and in use as the cache again."))
 
 
 def _matters(key: str, typed: Mapping[str, str]) -> bool:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from host.ports import Host
 from host.server import ServerClient
 from host.terminal import Terminal
+from host.texts import _
 
 YES = "yes"
-STOPPED = "Nothing was done."
+STOPPED = _("Nothing was done.")
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,19 @@ class Desk:
 
 def one_of(terminal: Terminal, question: str, choices: Sequence[str]) -> str:
     """Return one of the choices, or "" where a person wants none of them."""
-    answer = terminal.ask(f"{question} ({', '.join(choices)}; Enter for none):").lower()
+    listed = ", ".join(choices)
+    answer = terminal.ask(
+        _("{question} ({choices}; Enter for none):", question=question, choices=listed)
+    ).lower()
     if answer and answer not in choices:
-        terminal.say(f"{answer[:20]!r} is none of {', '.join(choices)}.")
+        terminal.say(_("{answer!r} is none of {choices}.", answer=answer[:20], choices=listed))
     return answer if answer in choices else ""
 
 
 def agreed(terminal: Terminal, what: str) -> bool:
     """Ask before something is changed; says so where nothing is."""
-    sure = terminal.ask(f"{what}\nType {YES} and Enter to go on, anything else to stop:").lower() == YES
+    question = _("{question}\nType {yes} and Enter to go on, anything else to stop:", question=what, yes=YES)
+    sure = terminal.ask(question).lower() == YES
     if not sure:
         terminal.say(STOPPED)
     return sure

@@ -16,6 +16,7 @@ from host.console import Console
 from host.events import Events
 from host.ports import Host
 from host.terminal import Terminal, page
+from host.texts import _
 from hwdetect.inventory import describe, detect
 
 _LOGS = ("events", "commands", "kernel")
@@ -25,16 +26,16 @@ _PLACES = ("server", "stick")
 
 def inventory(desk: Desk, terminal: Terminal) -> None:
     """Show the hardware."""
-    terminal.say("Looking at the hardware ...")
+    terminal.say(_("Looking at the hardware ..."))
     page(terminal, describe(detect(desk.host.run)))
 
 
 def plan(desk: Desk, terminal: Terminal) -> None:
     """Show what a state would keep, create and destroy."""
-    chosen = one_of(terminal, "The plan for which state?", [str(state) for state in PLANNED])
+    chosen = one_of(terminal, _("The plan for which state?"), [str(state) for state in PLANNED])
     if not chosen:
         return
-    terminal.say("Looking; nothing is changed ...")
+    terminal.say(_("Looking; nothing is changed ..."))
     with alone(desk.host.state_dir):
         found = previews_of(_silent(desk.host), chosen)
     page(terminal, plan_text(found))
@@ -42,7 +43,7 @@ def plan(desk: Desk, terminal: Terminal) -> None:
 
 def log(desk: Desk, terminal: Terminal) -> None:
     """Show the end of a log."""
-    chosen = one_of(terminal, "Which log?", _LOGS)
+    chosen = one_of(terminal, _("Which log?"), _LOGS)
     if chosen == "events":
         page(terminal, "\n".join(map(_event_line, _tail(desk.host.state_dir / "events.jsonl"))))
     elif chosen == "commands":
@@ -53,8 +54,8 @@ def log(desk: Desk, terminal: Terminal) -> None:
 
 def hardware(desk: Desk, terminal: Terminal) -> None:
     """Test the hardware; the results go to the server too."""
-    chosen = one_of(terminal, "Test what?", ("all", *TESTS))
-    length = one_of(terminal, "How long? quick is at most 2 minutes", ("quick", "long")) if chosen else ""
+    chosen = one_of(terminal, _("Test what?"), ("all", *TESTS))
+    length = one_of(terminal, _("How long? quick is at most 2 minutes"), ("quick", "long")) if chosen else ""
     if not length:
         return
     names = TESTS if chosen == "all" else (chosen,)
@@ -64,10 +65,10 @@ def hardware(desk: Desk, terminal: Terminal) -> None:
 
 def report(desk: Desk, terminal: Terminal) -> None:
     """Make a report of this machine, without secrets, for who is to find out why it fails."""
-    chosen = one_of(terminal, "To the server, or onto the stick labelled BMREPORT?", _PLACES)
+    chosen = one_of(terminal, _("To the server, or onto the stick labelled BMREPORT?"), _PLACES)
     if not chosen:
         return
-    terminal.say("Making it; this takes a minute ...")
+    terminal.say(_("Making it; this takes a minute ..."))
     with alone(desk.host.state_dir):
         said = report_now(_silent(desk.host), None, stick=chosen == "stick")
     terminal.say(said)

@@ -9,11 +9,12 @@ from bootmanager.engine import Engine, Preview
 from bootmanager.machine import State
 from bootmanager.plan import steps_for
 from host.ports import Host
+from host.texts import _, shown
 from steps.base import Effect, Keeps
 
 # Of the others there is nothing to say.
 PLANNED = (State.NEW, State.INST, State.RINS, State.BOOT, State.IMAGE)
-_WORDS = {Keeps.KEEP: "will keep   ", Keeps.CREATE: "will create ", Keeps.DESTROY: "will DESTROY"}
+_WORDS = {Keeps.KEEP: _("will keep"), Keeps.CREATE: _("will create"), Keeps.DESTROY: _("will DESTROY")}
 
 
 def previews_of(host: Host, state: str) -> tuple[Preview, ...]:
@@ -25,12 +26,15 @@ def previews_of(host: Host, state: str) -> tuple[Preview, ...]:
 
 def plan_text(previews: Sequence[Preview]) -> str:
     """Return the plan line by line, for people."""
-    lines = []
+    lines, width = [], max(len(shown(word)) for word in _WORDS.values())
     for preview in previews:
-        lines.append(f"{preview.step}: {preview.title} -- {_state(preview)}")
+        lines.append(f"{preview.step}: {shown(preview.title)} -- {shown(_state(preview))}")
         if preview.error is not None:
-            lines.append(f"    {preview.error.advice}")
-        lines += [f"    {_WORDS[change.keeps]} {change.target}: {change.text}" for change in preview.changes]
+            lines.append(f"    {shown(preview.error.advice)}")
+        lines += [
+            f"    {shown(_WORDS[change.keeps]):<{width}} {shown(change.target)}: {shown(change.text)}"
+            for change in preview.changes
+        ]
     return "\n".join(lines)
 
 
@@ -57,5 +61,5 @@ def _state(preview: Preview) -> str:
     if preview.blocked:
         return preview.blocked
     if preview.holds:
-        return "known" if preview.effect is Effect.READS else "is so already"
-    return "to do"
+        return _("known") if preview.effect is Effect.READS else _("is so already")
+    return _("to do")

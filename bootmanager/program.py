@@ -16,6 +16,7 @@ from host.memory import PeakMemory
 from host.ports import Host
 from host.report import ServerSink
 from host.server import ServerClient, ServerNotAuthentic
+from host.texts import _, error_text
 from hwdetect.inventory import Inventory, describe
 from images.disk_record import DiskRecords
 from images.neighbours import Neighbours
@@ -66,7 +67,7 @@ class Program:
                 hint=cause.advice,
             )
             if was is not State.DBG:
-                self._machine.fire("fail", str(cause))
+                self._machine.fire("fail", error_text(cause))
         near = self._engine.facts.get(Neighbours)
         if near is not None:
             # Their memory and their port are not for debug mode; the next try begins anew.
@@ -87,16 +88,16 @@ class Program:
             case State.NEW:
                 self._show_plan()
                 self._engine.execute(self._steps(state))
-                self._machine.fire("confirmed", "the technician said yes")
+                self._machine.fire("confirmed", _("the technician said yes"))
             case State.INST | State.RINS:
                 self._report_run_level(RunLevel.REINSTALL)
                 self._engine.execute(self._steps(state))
                 self._host.events.tell("peak", memory_bytes=self._memory.peak)
-                self._machine.fire("installed", "the installation is complete")
+                self._machine.fire("installed", _("the installation is complete"))
             case State.IMAGE:
                 self._report_run_level(RunLevel.REINSTALL)
                 self._engine.execute(self._steps(state))
-                self._machine.fire("written", "the disk holds the image")
+                self._machine.fire("written", _("the disk holds the image"))
             case State.OTHER:
                 self._engine.execute(self._steps(state))
                 self._report_run_level(RunLevel.DISKIMAGE)
@@ -115,14 +116,16 @@ class Program:
             details = self._may_install_alone()
             is_other = details is not None and self._wanted(details) is State.OTHER
             if not is_other and self._may_boot_alone():
-                self._machine.fire("server_away", f"the disk holds this node's installation; {error}")
+                why = _("the disk holds this node's installation; {error}", error=error_text(error))
+                self._machine.fire("server_away", why)
                 return
             if details is None:
                 raise
             # The details are what is known; the step that verifies images decides whether they still count.
             self._engine.facts = self._engine.facts.plus(details)
             self._host.events.run_id = details.run_id
-            self._machine.fire(f"want_{self._wanted(details)}", f"from the cache; {error}")
+            why = _("from the cache; {error}", error=error_text(error))
+            self._machine.fire(f"want_{self._wanted(details)}", why)
             return
         details = self._engine.facts[NodeDetails]
         self._connect(self._engine)
@@ -132,7 +135,9 @@ class Program:
             self._host.events.tell("configuration.older", generation=details.generation, known=newest)
         self._host.events.run_id = details.run_id
         wanted = self._wanted(details)
-        reason = f"the server wants {wanted}" if self._forced == "auto" else "asked for at the start"
+        reason = _("asked for at the start")
+        if self._forced == "auto":
+            reason = _("the server wants {state}", state=wanted)
         self._machine.fire(f"want_{wanted}", reason)
 
     def _wanted(self, details: NodeDetails) -> State:
@@ -170,8 +175,8 @@ class Program:
     def _chain(self) -> None:
         how = self._engine.facts[Chain].how
         self._host.events.tell("chain.started", how=str(how))
-        self._machine.fire("chain", f"what is on the disk starts by {how}")
-        what = "the server to take the last events"
+        self._machine.fire("chain", _("what is on the disk starts by {how}", how=how))
+        what = _("the server to take the last events")
         self._host.events.tell("wait.started", **{"for": what, "seconds": FLUSH_SECONDS})
         self._sink.flush(FLUSH_SECONDS)
         leave(self._host.run, how)

@@ -8,6 +8,7 @@ from pathlib import Path
 from host.files import write_atomic
 from host.mounts import Mount, mount_table, mounted
 from host.run import Runner
+from host.texts import _
 from hwdetect import udev
 from hwdetect.dongle import READING
 from hwdetect.media import Media
@@ -55,7 +56,9 @@ def write_to(path: Path, archive: bytes, media: Media) -> str:
     disk = _disk_of(mount.source, udev.devices("block"))
     _refuse_medium(disk, media)
     _write(file, archive)
-    return f"{file} on {mount.source}" if disk else f"{file}, in memory: copy it before the machine restarts"
+    if not disk:
+        return _("{file}, in memory: copy it before the machine restarts", file=file)
+    return _("{file} on {device}", file=file, device=mount.source)
 
 
 def write_to_stick(run: Runner, archive: bytes, media: Media) -> str:
@@ -76,7 +79,7 @@ def write_to_stick(run: Runner, archive: bytes, media: Media) -> str:
     else:
         with mounted(run, stick.node, fstype=stick.properties["ID_FS_TYPE"], options=_OPTIONS) as folder:
             _write(folder / name, archive)
-    return f"{name} on {stick.node}"
+    return _("{file} on {device}", file=name, device=stick.node)
 
 
 def is_report_stick(device: Device, block: tuple[Device, ...]) -> bool:

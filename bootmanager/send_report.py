@@ -14,6 +14,7 @@ from bootmanager.report import make_report
 from bootmanager.report_place import write_to, write_to_stick
 from host.ports import Host
 from host.server import ServerClient
+from host.texts import _
 from hwdetect.media import Media
 from steps.base import Facts
 from wire.errors import BootError, TransientError
@@ -49,10 +50,11 @@ def report_now(host: Host, place: Path | None, *, stick: bool) -> str:
     known = facts.plus(details) if details is not None else facts
     archive = make_report(host, known, state=State.AUTO, cause=cause)
     if place is not None:
-        return f"written: {write_to(place, archive, media)}"
+        return _("written: {place}", place=write_to(place, archive, media))
     if client is None or stick:
-        return f"written: {write_to_stick(host.run, archive, media)}"
-    return f"sent: report {send_report(client, archive, cause)}, {len(archive)} bytes"
+        return _("written: {place}", place=write_to_stick(host.run, archive, media))
+    number = send_report(client, archive, cause)
+    return _("sent: report {number}, {size} bytes", number=number, size=len(archive))
 
 
 class FailureReport:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host.files import write_atomic
 from host.terminal import COLUMNS
+from host.texts import _, shown
 from wire.structure import dump_json, structure_json
 
 FILE = "debug.json"
-NOT_HERE = "The node is not in debug mode."
+NOT_HERE = _("The node is not in debug mode.")
 _WIDTH = COLUMNS - 2
-_LABEL = 13
+_LABEL = 12
 _RULE = "-" * _WIDTH
 
 
@@ -41,8 +42,9 @@ class Standing:
     ended: str = ""
 
     def save(self, folder: Path) -> None:
-        """Keep it; there is one only."""
-        write_atomic(folder / FILE, dump_json(self), mode=0o600)
+        """Keep it; there is one only. A file forgets what texts were made of, so it has what people see."""
+        seen = replace(self, detail=shown(self.detail), ssh=shown(self.ssh), ended=shown(self.ended))
+        write_atomic(folder / FILE, dump_json(seen), mode=0o600)
 
 
 def load(folder: Path) -> Standing | None:
@@ -60,24 +62,33 @@ def ended(folder: Path, stay: int) -> str:
 
 
 def screen(standing: Standing) -> str:
-    """Return what a person sees first: at most 16 rows of less than 80 columns, 7-bit."""
-    why = f"failed on the way to: {standing.was}" if standing.code else "asked for; nothing failed"
-    rows = [_RULE, f"DEBUG MODE   ({why})", _RULE]
-    rows += _field("Node", standing.node or "not known: no key medium was read", 1)
-    rows += _field("Network", "; ".join(standing.addresses) or "no wired interface", 2)
+    """Return what a person sees first: at most 17 rows of less than 80 columns, in English 7-bit."""
+    why = _("failed on the way to: {state}", state=standing.was)
+    if not standing.code:
+        why = _("asked for; nothing failed")
+    fields = [
+        (_("Node"), standing.node or _("not known: no key medium was read"), 1),
+        (_("Network"), "; ".join(standing.addresses) or _("no wired interface"), 2),
+    ]
     if standing.code:
-        rows += _field("What failed", f"{standing.title} [{standing.code}]", 1)
-        rows += _field("In the step", standing.step or "(none)", 1)
-        rows += _field("Why", standing.detail, 3)
-        rows += _field("What to do", standing.hint, 2)
-    rows += _field("Get in", standing.ssh, 1)
-    rows += _field("Host key", standing.host_key, 1) if standing.host_key else []
-    return "\n".join([*rows, _RULE])
+        fields += [
+            (_("What failed"), f"{shown(standing.title)} [{standing.code}]", 1),
+            (_("In the step"), standing.step or _("(none)"), 1),
+            (_("Why"), standing.detail, 3),
+            (_("What to do"), standing.hint, 2),
+        ]
+    fields.append((_("Get in"), standing.ssh, 1))
+    if standing.host_key:
+        # Beside long labels it takes two rows, and is of no use without its end.
+        fields.append((_("Host key"), standing.host_key, 2))
+    width = max(_LABEL, *(len(shown(label)) for label, _text, _most in fields))
+    rows = [row for label, text, most in fields for row in _field(shown(label), shown(text), most, width)]
+    return "\n".join([_RULE, shown(_("DEBUG MODE   ({why})", why=why)), _RULE, *rows, _RULE])
 
 
-def _field(label: str, text: str, most: int) -> list[str]:
+def _field(label: str, text: str, most: int, width: int) -> list[str]:
     wrapped = textwrap.wrap(
-        text, _WIDTH - _LABEL - 1, max_lines=most, placeholder=" ...", break_on_hyphens=False
+        text, _WIDTH - width - 2, max_lines=most, placeholder=" ...", break_on_hyphens=False
     )
-    labels = [f"{label:<{_LABEL - 1}}: ", *[" " * (_LABEL + 1)] * (most - 1)]
+    labels = [f"{label:<{width}}: ", *[" " * (width + 2)] * (most - 1)]
     return [(before + row).rstrip() for before, row in zip(labels, wrapped or [""], strict=False)]

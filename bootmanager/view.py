@@ -6,6 +6,7 @@ import time
 
 from host.console import Console
 from host.events import Event
+from host.texts import Text, _, shown
 
 QUIET_SECONDS = 5.0
 QUIET_FRACTION = 0.1
@@ -23,7 +24,7 @@ class ConsoleView:
         """Write the line of an event, if it has one."""
         text = self._text(event)
         if text:
-            self._console.say(f"[{event.uptime:7.1f}] {text}")
+            self._console.say(f"[{event.uptime:7.1f}] {shown(text)}")
 
     def __repr__(self) -> str:
         return "ConsoleView"
@@ -32,37 +33,44 @@ class ConsoleView:
         data = event.data
         match event.event:
             case "state.entered":
-                return f"== {data['state']}: {data['reason']}"
+                return Text("== {state}: {reason}", **data)
             case "step.started":
                 self._said = (-1.0, "")
-                return f"{data['step']}: {data['title']} ..."
+                return Text("{step}: {title} ...", step=data["step"], title=Text(data["title"]))
             case "step.kept":
-                return f"{data['step']}: is so already"
+                return _("{step}: is so already", **data)
             case "step.done":
-                return f"{data['step']}: done in {data['seconds']:.1f} s"
+                return _("{step}: done in {seconds:.1f} s", **data)
             case "step.retry":
-                return f"{data['step']}: {data['detail']}; again in {data['seconds']:.0f} s"
+                return _("{step}: {detail}; again in {seconds:.0f} s", **data)
             case "step.progress":
-                return self._progress(str(data["step"]), data.get("fraction"), str(data["detail"]))
+                return self._progress(str(data["step"]), data.get("fraction"), data["detail"])
             case "hardware.lacking":
-                return "hardware that cannot be used: " + "; ".join(data["devices"])
+                return _("hardware that cannot be used: {devices}", devices="; ".join(data["devices"]))
             case "wait.started":
-                return f"waiting for {data['for']}, at most {data['seconds']:.0f} s"
+                return _("waiting for {what}, at most {seconds:.0f} s", what=data["for"], **data)
             case "network.up":
-                return f"{data['interface']} {data['mac']}: {data['address']}, gateway {data['gateway']}"
+                return _("{interface} {mac}: {address}, gateway {gateway}", **data)
             case "network.dead_end":
-                where = f"{data['interface']}, gateway {data['gateway']}"
-                return f"network: no answer of {data['goal']} through {where}"
+                return _("network: no answer of {goal} through {interface}, gateway {gateway}", **data)
             case "image.planned":
-                sizes = (data[name] / 2**20 for name in ("tree_bytes", "cache_bytes", "fetch_bytes"))
-                from_disk, from_dongle, fetch = (f"{size:.1f} MiB" for size in sizes)
-                where = f"{from_disk} from what is on the disk, {from_dongle} from the dongle"
-                return f"image {data['image']}, planned: {where}, {fetch} to fetch"
+                return _(
+                    "image {image}, planned: {disk:.1f} MiB from what is on the disk,"
+                    " {dongle:.1f} MiB from the dongle, {fetch:.1f} MiB to fetch",
+                    image=data["image"],
+                    disk=data["tree_bytes"] / 2**20,
+                    dongle=data["cache_bytes"] / 2**20,
+                    fetch=data["fetch_bytes"] / 2**20,
+                )
             case "transfer":
-                fetched, kept = data["network_bytes"] / 2**20, data["cache_bytes"] / 2**20
-                near = data["neighbour_bytes"] / 2**20
-                came = f"{fetched:.1f} MiB over the network, {near:.1f} MiB from neighbours"
-                return f"image {data['image']}: {came}, {kept:.1f} MiB cached"
+                return _(
+                    "image {image}: {fetched:.1f} MiB over the network, {near:.1f} MiB from neighbours,"
+                    " {kept:.1f} MiB cached",
+                    image=data["image"],
+                    fetched=data["network_bytes"] / 2**20,
+                    near=data["neighbour_bytes"] / 2**20,
+                    kept=data["cache_bytes"] / 2**20,
+                )
         return ""
 
     def _progress(self, step: str, fraction: float | None, detail: str) -> str:
@@ -73,4 +81,4 @@ class ConsoleView:
             return ""
         self._said_at, self._said = now, (last if fraction is None else fraction, detail)
         percent = "" if fraction is None else f"{fraction:4.0%} "
-        return f"{step}: {percent}{detail}"
+        return f"{step}: {percent}{shown(detail)}"

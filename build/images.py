@@ -13,6 +13,7 @@ from pathlib import Path
 import aptsources
 import pylayer
 import store
+import texts
 from distribution import BOOT_FILES, RECIPES, Distribution, listed, squashfs, tarball
 from guest import obtain_guest
 from store import ROOT, run
@@ -32,11 +33,15 @@ def project_sources() -> list[Path]:
     return [ROOT / name for name in ("setup.cfg", "pyproject.toml", *folders)]
 
 
-def obtain_project(medium: Path) -> Path:
-    """The project's code as a layer over the medium and as one over the base filesystem."""
+def obtain_project(medium: Path, catalogue: bytes) -> Path:
+    """The project's code as a layer over the medium and as one over the base filesystem.
+
+    :param catalogue: the translation of what people read at the machine, for the medium; b"" for none
+    """
     files = ["project.squashfs", "project.tar.zst"]
     recipe = [RECIPES / name for name in ("project", "images.py", "distribution.py", "pylayer.py")]
-    key = store.content_key([*project_sources(), *recipe], medium.name)
+    translated = [catalogue.hex()] if catalogue else []
+    key = store.content_key([*project_sources(), *recipe], medium.name, *translated)
 
     def make(work: Path, out: Path) -> None:
         # What an earlier setuptools run left would be packed again, deleted modules too.
@@ -51,6 +56,9 @@ def obtain_project(medium: Path) -> Path:
             layer = work / system
             run(["cp", "-a", str(code), str(layer)])
             run(["cp", "-a", f"{RECIPES / 'project' / system}/.", str(layer)])
+            if catalogue and system == "medium":
+                (layer / texts.TARGET).parent.mkdir(parents=True, exist_ok=True)
+                (layer / texts.TARGET).write_bytes(catalogue)
             run(["chown", "-R", "0:0", str(layer)], root=True)
         times = ["-all-time", epoch, "-mkfs-time", epoch]
         run(squashfs(work / "medium", out / files[0], *times), root=True)
@@ -126,10 +134,14 @@ def main() -> int:
         metavar="FILE",
         help="list of further firmware packages, for medium and nodes",
     )
+    parser.add_argument(
+        "--texts", type=Path, metavar="FILE", help="translation (.po) of what people read at a machine"
+    )
     options = parser.parse_args()
     try:
         pairs = aptsources.candidates(options.mirror)
         firmware = listed(options.firmware) if options.firmware else []
+        catalogue = texts.compiled(options.texts) if options.texts else b""
         distributions = {
             "medium": Distribution("medium", ["distribution.squashfs", *BOOT_FILES], pairs, firmware),
             "base": Distribution("base", ["base.tar.zst"], pairs, firmware),
@@ -140,7 +152,7 @@ def main() -> int:
                 distributions[options.only].obtain()
                 return 0
             folders = {name: distribution.obtain() for name, distribution in distributions.items()}
-            project = obtain_project(folders["medium"])
+            project = obtain_project(folders["medium"], catalogue)
             iso = obtain_iso(folders["medium"], project)
             size = (iso / "boot.iso").stat().st_size
             if size > LIMIT and not firmware:
@@ -149,7 +161,7 @@ def main() -> int:
                 )
             guest = obtain_guest(folders["base"])
             store.write_index([*folders.values(), project, iso, guest])
-    except (aptsources.SourcesError, store.CommandError, RuntimeError, OSError) as error:
+    except (aptsources.SourcesError, store.CommandError, texts.TextsError, RuntimeError, OSError) as error:
         print(f"images: {error}", file=sys.stderr)
         return 1
     return 0

@@ -28,6 +28,7 @@ from host.server import (
     ServerClient,
     ServerTrouble,
 )
+from host.texts import _
 from wire import xmlrpc
 from wire.errors import BootError, ConfigurationError, TransientError
 from wire.messages import Minimum, NodeDetails, RunLevel
@@ -127,7 +128,7 @@ class ClassicClient(ServerClient):
                 raise NotClassic(method)
             return self._methods[method](*params)
 
-    def _details(self, _: object = None) -> Any:
+    def _details(self, _fields: object = None) -> Any:
         match self._record():
             case {"hostname": str(hostname), "boot_state": str(boot_state), "model": str(model)}:
                 pass
@@ -139,7 +140,7 @@ class ClassicClient(ServerClient):
         self._memory.save(run)
         base = self._configuration.base_image
         if base is None:
-            raise NotClassic("to say which base image is to be installed", hint="Set BASE_IMAGE.")
+            raise NotClassic("to say which base image is to be installed", hint=_("Set BASE_IMAGE."))
         details = NodeDetails(
             node_id=self._node_id,
             hostname=hostname.lower(),

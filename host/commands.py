@@ -6,6 +6,7 @@ import os
 
 import click
 
+from host.texts import error_text, shown
 from wire.errors import BootError
 
 format_option = click.option(
@@ -25,7 +26,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except BootError as error:
-            click.echo(f"{error}\n{error.advice}", err=True)
+            click.echo(f"{shown(error_text(error))}\n{shown(error.advice)}", err=True)
             context.exit(1)
         except PermissionError as error:
             if os.geteuid() == 0:

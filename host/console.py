@@ -9,6 +9,8 @@ import termios
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from host.texts import shown
+
 log = logging.getLogger(__name__)
 
 ACTIVE = Path("/sys/class/tty/console/active")
@@ -28,7 +30,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Write lines to every console; a console that cannot be written is passed over with a log line."""
-        raw = (text.rstrip("\n") + "\n").encode()
+        raw = (shown(text).rstrip("\n") + "\n").encode()
         for device in self.devices:
             try:
                 handle = os.open(device, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)

@@ -29,6 +29,7 @@ from host.mounts import mounted
 from host.run import CommandFailed, Runner
 from host.storage import Layout, filesystem_uuid
 from host.target import LOOKING, read_all_installed
+from host.texts import _
 from host.unpacked import Unpacked
 
 log = logging.getLogger(__name__)
@@ -114,19 +115,20 @@ def find(run: Runner, layout: Layout) -> Unpacked:
     device = layout.volume_device("root")
     found = ext4.header(run, device)
     if not found:
-        raise NotKept("there is no file system")
+        raise NotKept(_("there is no file system"))
     record = _record(run, Former(layout.run_id))
     if record is None:
-        raise NotKept("it does not say of which image it is")
+        raise NotKept(_("it does not say of which image it is"))
     if found.get("Filesystem UUID") != filesystem_uuid(record.run_id, ROOT_LABEL):
-        raise NotKept("it is not the one that its installation made")
+        raise NotKept(_("it is not the one that its installation made"))
     odd = ext4.features(found) - _FEATURES
     if odd or _NEEDED not in ext4.features(found):
-        raise NotKept(f"its features are not those of a new one: {', '.join(sorted(odd)) or _NEEDED}")
+        features = ", ".join(sorted(odd)) or _NEEDED
+        raise NotKept(_("its features are not those of a new one: {features}", features=features))
     if found.get("Default mount options") != _MOUNT_OPTIONS or "Mount options" in found:
-        raise NotKept("its mount options are not those of a new one")
+        raise NotKept(_("its mount options are not those of a new one"))
     if not _has_room(found):
-        raise NotKept("more than half of it is in use")
+        raise NotKept(_("more than half of it is in use"))
     return record
 
 
@@ -136,7 +138,7 @@ def keep(run: Runner, layout: Layout, root: FileSystem) -> Unpacked:
     Raises NotKept, CommandError, OSError: then it is to be made anew, whatever was done to it.
     """
     if not ext4.is_sound(run, root.device):
-        raise NotKept("its check finds damage")
+        raise NotKept(_("its check finds damage"))
     record = find(run, layout)
     former = Former(layout.run_id)
     with mounted(run, root.device, fstype="ext4") as folder:

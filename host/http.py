@@ -30,6 +30,7 @@ from urllib3.util import Retry
 
 from host.http_lines import USUAL, HttpTimeouts, Line, pools
 from host.http_trust import context, is_other_certificate, reason, refused_certificate, unjudged
+from host.texts import _
 from wire.errors import ConfigurationError, TransientError, TrustError, VerificationError
 from wire.nodeconf import EnrolmentConfiguration, NodeConfiguration
 
@@ -40,8 +41,10 @@ PIECE_BYTES = 64 * 1024
 
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _DATE_CODES = (9, 10)
-_DATE_HINT = "Renew it at the server: bootserver tls renew. If the server's clock is wrong, set it first."
-_CALLS_HINT = "Something else answers there (a portal, another web server), or BOOT_SERVER's port is wrong."
+_DATE_HINT = _("Renew it at the server: bootserver tls renew. If the server's clock is wrong, set it first.")
+_CALLS_HINT = _(
+    "Something else answers there (a portal, another web server), or BOOT_SERVER's port is wrong."
+)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)")
 
 ONCE = Retry(total=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from host.network_files import made_interfaces, write
 from host.run import CommandFailed, Runner
+from host.texts import _
 from wire.errors import TransientError
 from wire.nodenet import IpMethod, NetworkSettings
 
@@ -65,18 +66,18 @@ def wait(run: Runner, settings: NetworkSettings, version: int, *, seconds: int) 
 
 def wanted(settings: NetworkSettings) -> str:
     """Say in words what is waited for."""
-    device = settings.device or "any interface"
+    device = settings.device or _("any interface")
     if settings.bond:
-        device = f"the bond of {' and '.join(settings.bond)}"
+        device = _("the bond of {interfaces}", interfaces=", ".join(settings.bond))
     if settings.vlan:
-        device = f"VLAN {settings.vlan} on {device}"
-    how = {
-        IpMethod.DHCP: "an address by DHCP",
-        IpMethod.STATIC: f"the address {settings.address}",
-        IpMethod.NONE: f"the address {settings.address6}" if settings.address6 else "an IPv6 address",
-    }
+        device = _("VLAN {number} on {device}", number=settings.vlan, device=device)
     # Short: with what the console adds it is a line of a serial terminal.
-    return f"{how[settings.method]} on {device}"
+    if settings.method is IpMethod.DHCP:
+        return _("an address by DHCP on {device}", device=device)
+    address = settings.address if settings.method is IpMethod.STATIC else settings.address6
+    if not address:
+        return _("an IPv6 address on {device}", device=device)
+    return _("the address {address} on {device}", address=address, device=device)
 
 
 def current(run: Runner, version: int = 0) -> NetworkUp | None:

@@ -1,7 +1,8 @@
 """Where a person is asked: one line of text at a time, on one terminal or on all consoles at once.
 
-Nothing but lines of 7-bit ASCII goes out, so the dumbest serial line will do. What is said goes to every line
-that is open; what is typed counts from whichever comes first. A line that hangs, or is none, stops nobody.
+Nothing but lines of 7-bit ASCII goes out, so the dumbest serial line will do; where texts are translated,
+other letters do too, in UTF-8. What is said goes to every line that is open; what is typed counts from
+whichever comes first. A line that hangs, or is none, stops nobody.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import selectors
 import termios
 import time
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from host.run import Runner
+from host.texts import _, is_translated, shown
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,8 @@ LOOK_SECONDS = 0.25
 # A serial line that takes nothing for so long is held up, or unplugged.
 STUCK_SECONDS = 5.0
 MOST_TYPED = 1000
-_NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]")
 _SHELL = ("bash",)
-NOBODY = "Nobody is there any more."
+NOBODY = _("Nobody is there any more.")
 
 
 class TerminalEnded(Exception):
@@ -76,9 +76,8 @@ class Lines:
     def say(self, text: str) -> None:
         """Write lines to every line."""
         self._go_on()
-        raw = (_NOT_PLAIN.sub("?", text.rstrip("\n")) + "\n").encode()
         for line in self._lines:
-            _write(line, raw)
+            _write(line, f"{_plain(text)}\n".encode())
 
     def ask(self, question: str, *, hidden: bool = False) -> str:
         """Ask on every line; the first one that ends a line with Enter answers."""
@@ -124,7 +123,7 @@ class Lines:
         why = self._ended() or ("" if self._lines else NOBODY)
         if why:
             for line in self._lines:
-                _write(line, f"\n{_NOT_PLAIN.sub('?', why)}\n".encode())
+                _write(line, f"\n{_plain(why)}\n".encode())
             raise TerminalEnded(why)
 
     def _listen(self) -> None:
@@ -185,14 +184,20 @@ def page(terminal: Terminal, text: str) -> None:
     """Say a long text a screen at a time: Enter goes on, anything else ends it."""
     rows = [
         line[start : start + COLUMNS - 1]
-        for line in text.splitlines()
+        for line in shown(text).splitlines()
         for start in range(0, max(len(line), 1), COLUMNS - 1)
     ]
     for start in range(0, len(rows), ROWS - 1):
         terminal.say("\n".join(rows[start : start + ROWS - 1]))
         more = len(rows) - start - (ROWS - 1)
-        if more > 0 and terminal.ask(f"-- {more} more lines: Enter goes on, q and Enter ends --"):
+        if more > 0 and terminal.ask(_("-- {n} more lines: Enter goes on, q and Enter ends --", n=more)):
             return
+
+
+def _plain(text: str) -> str:
+    """Return what people are to see, without what could steer a terminal."""
+    letters = str.isprintable if is_translated() else lambda each: each.isascii() and each.isprintable()
+    return "".join(each if each == "\n" or letters(each) else "?" for each in shown(text).rstrip("\n"))
 
 
 def _open(device: Path) -> int:

@@ -13,6 +13,7 @@ from host import network
 from host.events import Events
 from host.network import NetworkUp
 from host.run import Runner
+from host.texts import _
 from wire.nodeconf import EnrolmentConfiguration, NodeConfiguration
 from wire.nodenet import NetworkSettings
 
@@ -94,7 +95,7 @@ def lead_out(run: Runner, events: Events, goal: Goal, *, seconds: float) -> None
             return
         if not told:
             told = True
-            what = f"another way out, by {', '.join(late)}"
+            what = _("another way out, by {interfaces}", interfaces=", ".join(late))
             events.tell("wait.started", **{"for": what, "seconds": seconds})
         time.sleep(_PAUSE_SECONDS)
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from host.events import Events
 from host.files import make_folder, read_regular, write_atomic
+from host.texts import _
 from images.manifest import MAXIMUM_BLOB_BYTES, Blob, is_digest, sha256
 
 log = logging.getLogger(__name__)
@@ -256,7 +257,7 @@ class Cache:
                     return False
                 if not told:
                     told = True
-                    what = "another program that uses the cache"
+                    what = _("another program that uses the cache")
                     self.events.tell("wait.started", **{"for": what, "seconds": LOCK_SECONDS})
                 time.sleep(_LOCK_POLL_SECONDS)
 

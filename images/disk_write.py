@@ -206,7 +206,7 @@ def _counted(manifest: Manifest, on_progress: Progress) -> Callable[[Pack], None
     def count(pack: Pack) -> None:
         rate.add(pack.data_bytes)
         estimate = rate.estimate()
-        on_progress(estimate.fraction, str(estimate))
+        on_progress(estimate.fraction, estimate.text())
 
     return count
 

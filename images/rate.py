@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from host.texts import _
+
 WINDOW_SECONDS = 10.0
 _SAMPLE_SECONDS = 0.25
 # Of the first piece of all nobody can say how long the others will take.
@@ -30,8 +32,9 @@ class Estimate:
         """How much is done, 0 to 1."""
         return self.done / self.total if self.total else 1.0
 
-    def __str__(self) -> str:
-        text = f"{self.done // _MIB} of {self.total // _MIB} MiB"
+    def text(self) -> str:
+        """Return it in words."""
+        text = _("{done} of {total} MiB", done=self.done // _MIB, total=self.total // _MIB)
         if self.seconds_left is None:
             return text
         minutes, seconds = divmod(round(self.seconds_left), 60)
@@ -39,7 +42,7 @@ class Estimate:
         left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
         speed = self.bytes_per_second / _KIB
         rate = f"{speed / 1024:.1f} MiB/s" if speed >= 100 else f"{speed:.0f} KiB/s"
-        return f"{text}, {rate}, {left} left"
+        return _("{done}, {rate}, {time} left", done=text, rate=rate, time=left)
 
 
 class Rate:

@@ -21,6 +21,7 @@ from queue import SimpleQueue
 
 from host.files import read_regular
 from host.http import NotAtServer
+from host.texts import _
 from images import index, zstd_frame
 from images.cache import Cache
 from images.fetch import Supply, Transfer, pins
@@ -123,7 +124,7 @@ class _Unpacking:
         # again, because new memory is zeroed page by page by the kernel.
         self._rooms: SimpleQueue[memoryview] = SimpleQueue()
         largest = max((pack.data_bytes for pack in (*plan.manifest.packs, *plan.taken)), default=1)
-        for _ in range(_WRITERS):
+        for _room in range(_WRITERS):
             self._rooms.put(memoryview(mmap.mmap(-1, largest)))
         self._wrong: list[Taken] = []
 
@@ -140,7 +141,7 @@ class _Unpacking:
                 del content
                 self._rates.add(blob.size, afar=blob not in self._plan.cached)
                 estimate = self._rates.estimate()
-                self._on_progress(estimate.fraction, str(estimate))
+                self._on_progress(estimate.fraction, estimate.text())
             tasks.end()
             writing.wait()
         if tree is not None:
@@ -196,7 +197,7 @@ class _Unpacking:
         files = groupby(self._plan.from_tree, key=lambda taken: taken.segment.entry)
         for number, (entry, parts) in enumerate(files):
             if number % _TOLD_FILES == 0:
-                self._on_progress(None, f"{number} files taken from what was there")
+                self._on_progress(None, _("{n} files taken from what was there", n=number))
             try:
                 content = memoryview(read_regular(tree.folder / entry.path, entry.size + 1))
             except OSError:
@@ -248,7 +249,7 @@ class _Tasks:
 
     def end(self) -> None:
         """Read what has no data behind the last pack. Raises as of()."""
-        for _ in self._unread:
+        for _pack in self._unread:
             raise RuntimeError("a pack did not come")
 
 
@@ -305,7 +306,8 @@ def _bring(plan: Plan, supply: Supply, on_progress: Progress) -> None:
     for blob in supply.bring_all(plan.blobs):
         rates.add(blob.size, afar=blob not in plan.cached)
         estimate = rates.estimate()
-        on_progress(estimate.fraction, f"{plan.manifest.name} into the cache, {estimate}")
+        what = _("{image} into the cache, {estimate}", image=plan.manifest.name, estimate=estimate.text())
+        on_progress(estimate.fraction, what)
 
 
 def _check_room(manifest: Manifest, target: Path) -> None:

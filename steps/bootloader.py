@@ -11,6 +11,7 @@ from host.initramfs import make_initramfs
 from host.installed import InstalledKernel, kernel_versions, newest_kernel
 from host.storage import Layout
 from host.target import BOOT_LABEL, ROOT_MODULES, read_installed, target
+from host.texts import _
 from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails
@@ -32,8 +33,8 @@ class Bootloader(Step):
             return holds()
         layout = context.facts[Layout]
         return lacks(
-            Change(Keeps.CREATE, layout.system.path, "GRUB and initramfs"),
-            Change(Keeps.CREATE, layout.esp_device, "signed loaders for UEFI"),
+            Change(Keeps.CREATE, layout.system.path, _("GRUB and initramfs")),
+            Change(Keeps.CREATE, layout.esp_device, _("signed loaders for UEFI")),
         )
 
     def run(self, context: Context) -> None:
@@ -56,7 +57,7 @@ class Bootloader(Step):
         versions = kernel_versions(root)
         modules = (*ROOT_MODULES, *context.facts[Inventory].modules)
         for number, version in enumerate(versions):
-            context.progress(0.7 * number / len(versions), f"initramfs for {version}")
+            context.progress(0.7 * number / len(versions), _("initramfs for {version}", version=version))
             make_initramfs(context.host.run, root, version, modules)
 
 

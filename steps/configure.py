@@ -17,6 +17,7 @@ from host.target import (
     read_all_installed,
     target,
 )
+from host.texts import _
 from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.handoff import PATH as HANDOFF_PATH
@@ -55,7 +56,7 @@ class Configure(Step):
             missing.append(HOST_KEY)
         if not missing:
             return holds()
-        return lacks(*(Change(Keeps.CREATE, f"/{path}", "configuration of this node") for path in missing))
+        return lacks(*(Change(Keeps.CREATE, f"/{path}", _("configuration of this node")) for path in missing))
 
     def run(self, context: Context) -> None:
         with target(context.host.run) as root:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from host.files import write_atomic
 from host.storage import Layout
+from host.texts import _
 from hwdetect.disks import needs_confirmation
 from hwdetect.inventory import Disk, Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
@@ -38,12 +39,16 @@ class ConfirmUsed(Step):
         asked_about = self._asked_about(context)
         if asked_about is None or _record(context).exists():
             return holds()
-        return lacks(Change(Keeps.KEEP, "technician", _question(asked_about)))
+        return lacks(Change(Keeps.KEEP, _("technician"), _question(asked_about)))
 
     def run(self, context: Context) -> None:
         question = _question(self._asked_about(context) or ())
         answer = context.host.console.ask(
-            f"\n{question}\nType {YES} and Enter to go on, anything else to stop; this waits for ever:",
+            _(
+                "\n{question}\nType {yes} and Enter to go on, anything else to stop; this waits for ever:",
+                question=question,
+                yes=YES,
+            ),
             listening=lambda: context.host.events.tell("confirm.asked", question=question),
         )
         context.host.events.tell("confirm.answered", answer=YES if answer.lower() == YES else "no")
@@ -70,9 +75,9 @@ class ConfirmNew(ConfirmUsed):
 
 def _question(disks: tuple[Disk, ...]) -> str:
     if not disks:
-        return "Install this machine as a node? Its disks are blank."
+        return _("Install this machine as a node? Its disks are blank.")
     lost = "; ".join(f"{disk.path} ({disk.model} {disk.serial}: {', '.join(disk.content)})" for disk in disks)
-    return f"Install and DESTROY what is on {lost}?"
+    return _("Install and DESTROY what is on {disks}?", disks=lost)
 
 
 def _record(context: Context) -> Path:

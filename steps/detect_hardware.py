@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from host.disks import settle
 from host.storage import CLAIM_MAGIC
+from host.texts import _
 from hwdetect.inventory import Inventory, inventory_of
 from hwdetect.media import Media, survey
 from hwdetect.recording import Recording, record
@@ -24,7 +25,7 @@ class DetectHardware(Step):
         host = context.host
         # udev loads the modules of what it finds; until it is idle, disks may be missing.
         settle(host.run)
-        what = "USB storage to be found, and a medium with the node's configuration"
+        what = _("USB storage to be found, and a medium with the node's configuration")
         host.events.tell("wait.started", **{"for": what, "seconds": MEDIA_SECONDS})
         media = survey(host.run, seconds=MEDIA_SECONDS)
         recording = record(host.run)

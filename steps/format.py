@@ -10,6 +10,7 @@ from host.filesystems import ROOT_LABEL, FileSystem, filesystems
 from host.former import NotKept
 from host.run import Runner
 from host.storage import Layout
+from host.texts import Text, _
 from host.unpacked import Unpacked
 from images.cache import Cache
 from images.plan import has_all
@@ -69,14 +70,14 @@ def _find(context: Context) -> Unpacked:
     """Say of which image the root is that shall be kept. Raises NotKept."""
     details, cache = context.facts[NodeDetails], context.facts[Cache]
     if details.boot_state in (TargetState.NEW, TargetState.INST):
-        raise NotKept("only a reinstallation keeps it")
+        raise NotKept(_("only a reinstallation keeps it"))
     if details.clean:
-        raise NotKept("the server wants it made anew")
+        raise NotKept(_("the server wants it made anew"))
     if not context.host.storage.keeps(_layout(context)):
-        raise NotKept("the volumes are made anew")
+        raise NotKept(_("the volumes are made anew"))
     found = former.find(context.host.run, _layout(context))
     if has_all(cache, details.base_image.manifest):
-        raise NotKept("the dongle has the whole image")
+        raise NotKept(_("the dongle has the whole image"))
     return found
 
 
@@ -95,19 +96,22 @@ def _change(context: Context, wanted: FileSystem) -> Change:
     if wanted.label != ROOT_LABEL:
         return Change(Keeps.DESTROY, wanted.device, what)
     try:
-        return Change(Keeps.KEEP, wanted.device, f"{what}, {_promise(context, wanted.device)}")
+        promise = _promise(context, wanted.device)
+        return Change(Keeps.KEEP, wanted.device, Text("{what}, {promise}", what=what, promise=promise))
     except NotKept as error:
-        return Change(Keeps.DESTROY, wanted.device, f"{what}, made anew: {error}")
+        anew = _("{what}, made anew: {reason}", what=what, reason=error.args[0])
+        return Change(Keeps.DESTROY, wanted.device, anew)
 
 
 def _promise(context: Context, device: str) -> str:
     """Say what becomes of a root file system that is kept. Raises NotKept."""
     run, found = context.host.run, _find(context)
-    taken = f"files of image {found.name} ({found.manifest[:12]}) are taken where their hash is right"
+    image = f"{found.name} ({found.manifest[:12]})"
+    taken = _("files of image {image} are taken where their hash is right", image=image)
     if not ext4.is_clean(ext4.header(run, device)):
-        return f"if it is sound when its journal has been replayed: {taken}"
+        return _("if it is sound when its journal has been replayed: {taken}", taken=taken)
     if not ext4.is_sound(run, device, look_only=True):
-        raise NotKept("its check finds damage")
+        raise NotKept(_("its check finds damage"))
     return taken
 
 

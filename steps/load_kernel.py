@@ -6,6 +6,7 @@ from host.boot import CHAIN_ONCE, GRUB_ENVIRONMENT, Chain, ChainHow, kexec_loade
 from host.installed import InstalledKernel
 from host.run import CommandFailed, Runner
 from host.target import target, target_read_only
+from host.texts import _
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 
 
@@ -24,7 +25,8 @@ class LoadKernel(Step):
         if _chained_once(context.host.run):
             return holds(Chain(ChainHow.REBOOT))
         version = context.facts[InstalledKernel].version
-        return lacks(Change(Keeps.CREATE, "memory", f"kernel {version}, by {context.host.options.chain}"))
+        what = _("kernel {version}, by {how}", version=version, how=context.host.options.chain)
+        return lacks(Change(Keeps.CREATE, _("memory"), what))
 
     def run(self, context: Context) -> None:
         if context.host.options.chain == ChainHow.KEXEC:

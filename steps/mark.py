@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from host.mark import Mark, NotInstalled, read_mark, write_mark
 from host.target import target
+from host.texts import _
 from images.trust import SignedImages
 from steps.base import Change, Context, Effect, Facts, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails
@@ -29,7 +30,7 @@ class MarkComplete(Step):
         # A later time says nothing new of an installation that is complete.
         if found is not None and replace(found, newest=wanted.newest) == wanted:
             return holds(wanted)
-        return lacks(Change(Keeps.CREATE, "root volume", f"mark of run {wanted.run_id}"))
+        return lacks(Change(Keeps.CREATE, _("root volume"), _("mark of run {run}", run=wanted.run_id)))
 
     def run(self, context: Context) -> None:
         with target(context.host.run) as root:

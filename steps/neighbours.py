@@ -6,6 +6,7 @@ from functools import partial
 
 from host.network import NetworkUp
 from host.server import ServerClient
+from host.texts import _
 from images.cache import Cache
 from images.neighbours import Neighbours, meeting
 from images.shelf import Shelf, room
@@ -35,7 +36,8 @@ class ShareImages(Step):
         is_on = context.facts[NodeDetails].neighbours and context.host.options.neighbours == "on"
         if self._is_alone or not is_on or not {NetworkUp, ServerClient} <= set(context.facts.kinds()):
             return holds()
-        return lacks(Change(Keeps.CREATE, "network", "packs are given to neighbours and taken from them"))
+        what = _("packs are given to neighbours and taken from them")
+        return lacks(Change(Keeps.CREATE, _("network"), what))
 
     def run(self, context: Context) -> None:
         details, cache = context.facts[NodeDetails], context.facts[Cache]

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from host import network, network_files, ways
 from host.network import NetworkUp
+from host.texts import _
 from host.ways import Goal
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.nodeconf import EnrolmentConfiguration, NodeConfiguration
@@ -33,9 +34,11 @@ class Network(Step):
         goal = _goal(context)
         up = network.current(run, goal.version) if network_files.configured(settings) else None
         if up is None:
-            return lacks(Change(Keeps.CREATE, "network", f"by {settings.method} for this boot"))
+            what = _("by {method} for this boot", method=settings.method)
+            return lacks(Change(Keeps.CREATE, _("network"), what))
         if not self._tried and ways.has_choice(run, settings) and not ways.reached_from(goal):
-            return lacks(Change(Keeps.CREATE, "network", f"another way to {goal.host} than {up.interface}"))
+            what = _("another way to {host} than {interface}", host=goal.host, interface=up.interface)
+            return lacks(Change(Keeps.CREATE, _("network"), what))
         return holds(up)
 
     def run(self, context: Context) -> None:

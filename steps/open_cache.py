@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from host.mounts import mount_at
+from host.texts import _
 from hwdetect.dongle import Dongle, mount_dongle
 from hwdetect.marked_stick import make_dongle
 from hwdetect.media import Media
@@ -66,7 +67,7 @@ class OpenCache(Step):
         )
 
     def _make(self, context: Context) -> Dongle:
-        context.progress(None, "making it on the stick that is marked for it")
+        context.progress(None, _("making it on the stick that is marked for it"))
         self._made = make_dongle(context.host.run, context.facts[Media].marked)
         context.host.events.tell("dongle.made", device=self._made.device, size_bytes=self._made.size_bytes)
         return self._made
@@ -78,10 +79,10 @@ class OpenCache(Step):
 
     def _change(self, media: Media, place: str) -> Change:
         if media.dongle is not None or self._made is not None:
-            return Change(Keeps.KEEP, place, "the cache dongle is mounted; nothing on it is lost")
+            return Change(Keeps.KEEP, place, _("the cache dongle is mounted; nothing on it is lost"))
         if len(media.marked) > 1:
-            return Change(Keeps.KEEP, place, "marked for the cache, and none is used: leave one of them")
-        return Change(Keeps.CREATE, place, "the cache dongle on this stick, marked for it: ext4 BMCACHE")
+            return Change(Keeps.KEEP, place, _("marked for the cache, and none is used: leave one of them"))
+        return Change(Keeps.CREATE, place, _("the cache dongle on this stick, marked for it: ext4 BMCACHE"))
 
 
 def _options(folder: Path, device: str) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from host.storage import Layout, LayoutDisk
+from host.texts import Text, _
 from hwdetect.content import DiskState, human_size
 from hwdetect.inventory import Disk, Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
@@ -32,22 +33,31 @@ class Partition(Step):
 
 
 def _kept(planned: LayoutDisk, disk: Disk) -> Change:
-    return Change(Keeps.KEEP, planned.path, f"{_name(disk)}: partitions and volumes, claimed for this run")
+    what = _("{disk}: partitions and volumes, claimed for this run", disk=_name(disk))
+    return Change(Keeps.KEEP, planned.path, what)
 
 
 def _changes(layout: Layout, planned: LayoutDisk, disk: Disk) -> list[Change]:
-    what = "; ".join(disk.content) or "nothing known"
+    what = "; ".join(disk.content) or _("nothing known")
     changes = []
     if disk.state is not DiskState.BLANK:
-        changes.append(Change(Keeps.DESTROY, planned.path, f"{_name(disk)}: {what}"))
+        changes.append(
+            Change(Keeps.DESTROY, planned.path, Text("{disk}: {what}", disk=_name(disk), what=what))
+        )
     for part in layout.partitions(planned):
-        text = f"partition {part.number} ({part.name}), {human_size(part.size)}"
+        size = human_size(part.size)
+        text = _("partition {number} ({name}), {size}", number=part.number, name=part.name, size=size)
         changes.append(Change(Keeps.CREATE, planned.path, text))
     if planned == layout.system:
-        volumes = ", ".join((*(name for name, _ in layout.volumes), "slivers"))
-        changes.append(Change(Keeps.CREATE, planned.path, f"volumes {volumes}"))
+        volumes = ", ".join((*(name for name, _size in layout.volumes), "slivers"))
+        changes.append(Change(Keeps.CREATE, planned.path, _("volumes {names}", names=volumes)))
     return changes
 
 
 def _name(disk: Disk) -> str:
-    return f"{disk.model}, serial {disk.serial or 'unknown'}, {human_size(disk.size_bytes)}"
+    return _(
+        "{model}, serial {serial}, {size}",
+        model=disk.model,
+        serial=disk.serial or _("unknown"),
+        size=human_size(disk.size_bytes),
+    )

@@ -6,6 +6,7 @@ from host import network_files
 from host.esp import esp_of_root, is_whole, make_esp
 from host.mark import Mark
 from host.target import read_all_installed, target, target_read_only
+from host.texts import _
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.nodeconf import NodeConfiguration
 
@@ -23,11 +24,12 @@ class Repair(Step):
         found = read_all_installed(run, [folder / name for name in network_files.NAMES])
         texts = {path.name: text for path, text in found.items()}
         wrong = network_files.differing(context.facts[NodeConfiguration].network, texts)
-        changes = [Change(Keeps.CREATE, f"/{folder / name}", "network of the key medium") for name in wrong]
+        what = _("network of the key medium")
+        changes = [Change(Keeps.CREATE, f"/{folder / name}", what) for name in wrong]
         esp = esp_of_root(run)
         with target_read_only(run) as root:
             if not is_whole(run, esp, root):
-                changes.append(Change(Keeps.CREATE, esp, "signed loaders for UEFI"))
+                changes.append(Change(Keeps.CREATE, esp, _("signed loaders for UEFI")))
         return lacks(*changes) if changes else holds()
 
     def run(self, context: Context) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from host.mark import Mark
 from host.server import ServerClient
 from host.target import HOST_KEY, read_installed
+from host.texts import _
 from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.messages import NodeDetails, TargetState
@@ -28,7 +29,8 @@ class Report(Step):
         details = structure(context.facts[ServerClient].call("BootGetNodeDetails"), NodeDetails)
         if details.boot_state is TargetState.BOOT:
             return holds(details)
-        return lacks(Change(Keeps.CREATE, "server", f"intent {details.boot_state} becomes boot"))
+        what = _("intent {state} becomes boot", state=details.boot_state)
+        return lacks(Change(Keeps.CREATE, _("server"), what))
 
     def run(self, context: Context) -> None:
         context.facts[ServerClient].call(

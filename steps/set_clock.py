@@ -16,6 +16,7 @@ from host.journal import Journal
 from host.network import NetworkUp
 from host.refusals import Refusals
 from host.server import AuthenticationRefused, ServerClient
+from host.texts import _
 from images.cache import Cache
 from images.documents import Documents
 from images.run_memory import RunRecord
@@ -42,7 +43,7 @@ class SetClock(Step):
         off = client.server_now() - time.time()
         if abs(off) <= TOLERATED_SECONDS:
             return holds(client)
-        return lacks(Change(Keeps.CREATE, "clock", f"is off by {off:.0f} s"))
+        return lacks(Change(Keeps.CREATE, _("clock"), _("is off by {seconds:.0f} s", seconds=off)))
 
     def run(self, context: Context) -> None:
         time.clock_settime(time.CLOCK_REALTIME, _opened(context).server_now())

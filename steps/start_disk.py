@@ -6,6 +6,7 @@ from pathlib import Path
 
 from host import start_disk
 from host.boot import Chain, ChainHow
+from host.texts import _
 from hwdetect.inventory import Disk, Inventory, describe_disk
 from hwdetect.written import is_disk_of
 from images.cache import Cache
@@ -45,9 +46,8 @@ class StartDisk(Step):
         disk, wish = _disk(context), _wish(context)
         if wish is not None and wish.boot == start_disk.this_boot():
             return holds(Chain(ChainHow.DISK))
-        return lacks(
-            Change(Keeps.KEEP, disk.path, f"is started by its own boot loader: {describe_disk(disk)}")
-        )
+        what = _("is started by its own boot loader: {disk}", disk=describe_disk(disk))
+        return lacks(Change(Keeps.KEEP, disk.path, what))
 
     def run(self, context: Context) -> None:
         cache, disk, boot = context.facts[Cache], _disk(context), start_disk.this_boot()

@@ -24,6 +24,7 @@ from host.http import http_of
 from host.run import CommandFailed, Runner
 from host.storage import Layout
 from host.target import read_all_installed, target, target_read_only
+from host.texts import _
 from host.unpacked import Unpacked, load_unpacked, write_unpacked
 from images import tree
 from images.cache import Cache
@@ -68,13 +69,16 @@ class Unpack(Step):
         if is_whole and former is None:
             return holds()
         if is_whole:
-            return lacks(Change(Keeps.DESTROY, "root volume", "the former root is removed"))
-        image = f"image {details.base_image.name} ({details.base_image.manifest[:12]})"
+            return lacks(Change(Keeps.DESTROY, _("root volume"), _("the former root is removed")))
+        image = f"{details.base_image.name} ({details.base_image.manifest[:12]})"
         origins = _foreseen(context)
         if _has_files(context.host.run):
-            what = f"{image} is unpacked, all else is removed; {origins}"
-            return lacks(Change(Keeps.DESTROY, "root volume", what))
-        return lacks(Change(Keeps.CREATE, "root volume", f"{image} is unpacked; {origins}"))
+            what = _(
+                "image {image} is unpacked, all else is removed; {origins}", image=image, origins=origins
+            )
+            return lacks(Change(Keeps.DESTROY, _("root volume"), what))
+        what = _("image {image} is unpacked; {origins}", image=image, origins=origins)
+        return lacks(Change(Keeps.CREATE, _("root volume"), what))
 
     def run(self, context: Context) -> None:
         is_whole, former = _found(context)
@@ -125,7 +129,7 @@ class _Base:
     def _lay(self, former: Former | None) -> Transfer:
         context, run = self.context, self.context.host.run
         with target(run) as root:
-            context.progress(None, "emptying the root volume")
+            context.progress(None, _("emptying the root volume"))
             tree.empty(root, (former.tree, former.record) if former is not None else ())
             tree.empty(root / "boot")
             moved = unpack(
@@ -139,11 +143,11 @@ class _Base:
                 _old_tree(root, former) if former is not None else None,
                 context.facts.get(Neighbours),
             )
-            context.progress(None, "writing it out to the disk")
+            context.progress(None, _("writing it out to the disk"))
             run(["sync", "--file-system", root, root / "boot"], timeout=SYNC_SECONDS)
             write_unpacked(root / unpacked.PATH, _wanted(context))
             if former is not None:
-                context.progress(None, "removing the former root")
+                context.progress(None, _("removing the former root"))
                 former.remove(run, root)
         return moved
 
@@ -152,9 +156,9 @@ def _foreseen(context: Context) -> str:
     """Say where the base image comes from, as far as the dongle tells; the rest is planned by run()."""
     origins = foreseen(context.facts[NodeDetails].base_image.manifest, context.facts[Cache])
     if origins is None:
-        return "how much of it is to be fetched is not known: the dongle does not have its manifest"
+        return _("how much of it is to be fetched is not known: the dongle does not have its manifest")
     cached, fetched = -(-origins.cache_bytes // _MIB), -(-origins.fetch_bytes // _MIB)
-    return f"{cached} MiB from the dongle, at most {fetched} MiB to fetch"
+    return _("{cached} MiB from the dongle, at most {fetched} MiB to fetch", cached=cached, fetched=fetched)
 
 
 def _found(context: Context) -> tuple[bool, Former | None]:

@@ -9,6 +9,7 @@ from host.installed import InstalledKernel, newest_kernel
 from host.mark import Mark, NotInstalled, read_mark
 from host.run import CommandFailed, Runner
 from host.target import BOOT_DEVICE, ROOT_DEVICE, SLIVERS_DEVICE, target_read_only
+from host.texts import _
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.errors import VerificationError
 from wire.nodeconf import NodeConfiguration
@@ -50,7 +51,8 @@ class Validate(Step):
                 raise NotInstalled(f"there is no {device}")
         dirty = [device for device in DEVICES if not is_clean(header(run, device))]
         if dirty:
-            return lacks(*(Change(Keeps.KEEP, device, "check and repair (e2fsck)") for device in dirty))
+            what = _("check and repair (e2fsck)")
+            return lacks(*(Change(Keeps.KEEP, device, what) for device in dirty))
         mark = read_mark(run)
         if mark.node_id != context.facts[NodeConfiguration].node_id:
             raise ForeignInstallation(f"it belongs to node {mark.node_id}")
@@ -60,7 +62,7 @@ class Validate(Step):
     def run(self, context: Context) -> None:
         for number, device in enumerate(DEVICES):
             if not is_clean(header(context.host.run, device)):
-                context.progress(number / len(DEVICES), f"checking {device}")
+                context.progress(number / len(DEVICES), _("checking {device}", device=device))
                 _repair(context.host.run, device)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from host.disks import refuse_in_use, release
 from host.storage import DiskRole, claim_guid, claimed_role
+from host.texts import Text, _
 from hwdetect.content import MIB, DiskState, human_size
 from hwdetect.disks import image_disk, named_disk
 from hwdetect.inventory import Disk, Firmware, Inventory
@@ -111,7 +112,8 @@ class WriteOrderedImage(Step):
         with _supply(context, order.image.name) as (manifest, supply):
             disk = self._chosen(context, manifest)
             if self._is_there(disk, _table(manifest, supply)):
-                return lacks(Change(Keeps.KEEP, disk.path, f"holds image {manifest.name} already"))
+                what = _("holds image {image} already", image=manifest.name)
+                return lacks(Change(Keeps.KEEP, disk.path, what))
         return lacks(*_changes(disk, manifest))
 
     def run(self, context: Context) -> None:
@@ -198,11 +200,19 @@ def _own(context: Context, source: Source, cache: Cache) -> Iterator[Manifest]:
 
 
 def _changes(disk: Disk, manifest: Manifest) -> Iterator[Change]:
-    name = f"{disk.model}, serial {disk.serial or 'unknown'}, {human_size(disk.size_bytes)}"
-    if disk.state is not DiskState.BLANK:
-        what = "; ".join(disk.content) or "nothing known"
-        yield Change(Keeps.DESTROY, disk.path, f"{name}: {what}")
-    image = f"image {manifest.name} ({manifest.digest[:12]})"
-    yield Change(
-        Keeps.CREATE, disk.path, f"{image}, {human_size(manifest.data_bytes)} onto {name}; the rest zeros"
+    name = _(
+        "{model}, serial {serial}, {size}",
+        model=disk.model,
+        serial=disk.serial or _("unknown"),
+        size=human_size(disk.size_bytes),
     )
+    if disk.state is not DiskState.BLANK:
+        what = "; ".join(disk.content) or _("nothing known")
+        yield Change(Keeps.DESTROY, disk.path, Text("{disk}: {what}", disk=name, what=what))
+    what = _(
+        "image {image}, {size} onto {disk}; the rest zeros",
+        image=f"{manifest.name} ({manifest.digest[:12]})",
+        size=human_size(manifest.data_bytes),
+        disk=name,
+    )
+    yield Change(Keeps.CREATE, disk.path, what)

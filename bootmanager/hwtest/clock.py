@@ -9,10 +9,11 @@ from pathlib import Path
 
 from bootmanager.hwtest.result import Result, judged, not_possible
 from host.server import ServerClient
+from host.texts import _, error_text
 from wire.errors import BootError
 
 TEST = "clock"
-SYSTEM, BATTERY = "system clock", "battery clock"
+SYSTEM, BATTERY = _("system clock"), _("battery clock")
 RTC = Path("/sys/class/rtc/rtc0/since_epoch")
 # What set_clock tolerates.
 OFF_SECONDS = 30.0
@@ -48,17 +49,20 @@ def tick(rtc: Path = RTC) -> Tick | None:
 def check_battery(first: Tick | None, last: Tick | None, now: Callable[[], float] = time.time) -> Result:
     """Judge the battery clock by two of its ticks and by the system's clock, which the server has set."""
     if first is None or last is None:
-        return not_possible(TEST, BATTERY, "there is none, or it stands still")
+        return not_possible(TEST, BATTERY, _("there is none, or it stands still"))
     took = last.at - first.at
     drift = (last.second - first.second) - took
     off = last.second - (now() - (time.monotonic() - last.at))
+    pace = _("{drift:+.2f} s in {seconds:.0f} s", drift=drift, seconds=took)
     fault = ""
     if abs(drift) > took * PACE + READING_SECONDS:
-        fault = f"{drift:+.2f} s in {took:.0f} s"
+        fault = pace
     elif abs(off) > BATTERY_OFF_SECONDS:
-        fault = f"off by {off / 86400:.0f} days: its battery is flat, or it was never set"
-    detail = f"{drift:+.2f} s in {took:.0f} s, off by {off:.0f} s"
-    return judged(TEST, BATTERY, fault, detail, f"{PACE:.1%}, date right", {"drift_s": round(drift, 3)})
+        days = off / 86400
+        fault = _("off by {days:.0f} days: its battery is flat, or it was never set", days=days)
+    detail = _("{pace}, off by {seconds:.0f} s", pace=pace, seconds=off)
+    limit = _("{pace:.1%}, date right", pace=PACE)
+    return judged(TEST, BATTERY, fault, detail, limit, {"drift_s": round(drift, 3)})
 
 
 def check_system(client: ServerClient | None, why: str, now: Callable[[], float] = time.time) -> Result:
@@ -68,13 +72,13 @@ def check_system(client: ServerClient | None, why: str, now: Callable[[], float]
     try:
         client.open()
     except BootError as error:
-        return not_possible(TEST, SYSTEM, str(error))
+        return not_possible(TEST, SYSTEM, error_text(error))
     if not client.server_time:
-        return not_possible(TEST, SYSTEM, "this server tells no time that could be trusted")
+        return not_possible(TEST, SYSTEM, _("this server tells no time that could be trusted"))
     off = now() - client.server_now()
-    fault = "wrong" if abs(off) > OFF_SECONDS else ""
-    limit = f"{OFF_SECONDS:.0f} s"
-    return judged(TEST, SYSTEM, fault, f"off by {off:.1f} s", limit, {"off_s": round(off, 1)})
+    fault = _("wrong") if abs(off) > OFF_SECONDS else ""
+    detail, limit = _("off by {seconds:.1f} s", seconds=off), f"{OFF_SECONDS:.0f} s"
+    return judged(TEST, SYSTEM, fault, detail, limit, {"off_s": round(off, 1)})
 
 
 def _second(rtc: Path) -> int | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 
 from bootmanager.hwtest.result import Progress, Result, judged, not_possible
+from host.texts import _
 from hwdetect.content import human_size
 from hwdetect.inventory import Disk
 
@@ -18,7 +19,7 @@ TEST = "disk"
 CHUNK_BYTES = 2**20
 PLACES = 512
 PROGRESS_SECONDS = 5.0
-_LIMIT = "every sector read"
+_LIMIT = _("every sector read")
 
 
 def check(disk: Disk, *, seconds: float, progress: Progress) -> Result:
@@ -27,7 +28,7 @@ def check(disk: Disk, *, seconds: float, progress: Progress) -> Result:
     try:
         handle = os.open(disk.path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
     except OSError as error:
-        return not_possible(TEST, disk.path, f"it cannot be opened: {error.strerror}")
+        return not_possible(TEST, disk.path, _("it cannot be opened: {reason}", reason=error.strerror))
     try:
         return _read(handle, disk, places, seconds, progress)
     finally:
@@ -56,18 +57,21 @@ def _read(handle: int, disk: Disk, places: Iterable[int], seconds: float, progre
         why = _unread(handle, buffer, place, length)
         if why:
             bad = _first_bad(handle, buffer, range(place, place + length, disk.logical_sector))
-            fault = f"first bad LBA {bad // disk.logical_sector}: {why}"
-            return judged(TEST, disk.path, fault, f"{human_size(done)} before it were read", _LIMIT)
+            fault = _("first bad LBA {number}: {reason}", number=bad // disk.logical_sector, reason=why)
+            before = _("{size} before it were read", size=human_size(done))
+            return judged(TEST, disk.path, fault, before, _LIMIT)
         done += length
         now = time.monotonic()
         if now - said > PROGRESS_SECONDS:
             said = now
-            progress(f"disk {disk.path}: {human_size(done)} read, {done / 1e6 / (now - begun):.0f} MB/s")
+            rate, size = done / 1e6 / (now - begun), human_size(done)
+            progress(_("disk {disk}: {size} read, {rate:.0f} MB/s", disk=disk.path, size=size, rate=rate))
         if seconds and now - begun > seconds:
             break
     rate = done / 1e6 / max(time.monotonic() - begun, 1e-6)
     figures = {"bytes": done, "mb_per_s": round(rate, 1)}
-    return judged(TEST, disk.path, "", f"{human_size(done)} at {rate:.0f} MB/s", _LIMIT, figures)
+    detail = _("{size} at {rate:.0f} MB/s", size=human_size(done), rate=rate)
+    return judged(TEST, disk.path, "", detail, _LIMIT, figures)
 
 
 def _unread(handle: int, buffer: mmap.mmap, place: int, length: int) -> str:
@@ -76,7 +80,7 @@ def _unread(handle: int, buffer: mmap.mmap, place: int, length: int) -> str:
         got = os.preadv(handle, [memoryview(buffer)[:length]], place)
     except OSError as error:
         return os.strerror(error.errno or 0)
-    return "" if got == length else "it ends there"
+    return "" if got == length else _("it ends there")
 
 
 def _first_bad(handle: int, buffer: mmap.mmap, sectors: range) -> int:

@@ -11,6 +11,7 @@ import time
 from bootmanager.hwtest.result import Progress, Result, judged, not_possible
 from host import memory
 from host.run import Runner
+from host.texts import _
 
 TEST = "memory"
 QUICK_SECONDS, LONG_SECONDS = 25, 1800
@@ -19,7 +20,7 @@ _SLICE_SECONDS = 25
 # Of what is free: for the system, which has no swap.
 RESERVE_BYTES = 160 * 2**20
 LEAST_BYTES = 32 * 2**20
-_LIMIT = "no error"
+_LIMIT = _("no error")
 _FOUND = re.compile(r"Stats: Found (\d+) hardware incidents")
 _RATE = re.compile(r"Stats: Memory Copy: .* at ([0-9.]+)MB/s")
 # It fills memory first, and compares all of it in the end.
@@ -30,12 +31,13 @@ def check(run: Runner, *, long: bool, progress: Progress) -> Result:
     """Test for about as long as the names say. Raises CommandTimedOut, CommandMissing."""
     size = memory.available() - RESERVE_BYTES
     if size < LEAST_BYTES:
-        return not_possible(TEST, "RAM", f"{max(size, 0) // 2**20} MiB are free beside the reserve")
+        why = _("{size} MiB are free beside the reserve", size=max(size, 0) // 2**20)
+        return not_possible(TEST, "RAM", why)
     until = time.monotonic() + (LONG_SECONDS if long else QUICK_SECONDS)
     rates = []
     while time.monotonic() < until:
         left = until - time.monotonic()
-        progress(f"memory: {size // 2**20} MiB, {left:.0f} s left")
+        progress(_("memory: {size} MiB, {seconds:.0f} s left", size=size // 2**20, seconds=left))
         seconds = max(5, min(_SLICE_SECONDS, int(left)))
         # Should memory get short after all, this is what the kernel shall end.
         line = [
@@ -53,7 +55,8 @@ def check(run: Runner, *, long: bool, progress: Progress) -> Result:
         incidents, rate = _read(done.stdout)
         rates.append(rate)
         if done.status != 0 or incidents:
-            return judged(TEST, "RAM", f"{incidents or 'some'} errors in {size // 2**20} MiB", "", _LIMIT)
+            fault = _("{n} errors in {size} MiB", n=incidents or _("some"), size=size // 2**20)
+            return judged(TEST, "RAM", fault, "", _LIMIT)
     figures = {"mib": size // 2**20, "mb_per_s": max(rates)}
     return judged(TEST, "RAM", "", f"{size // 2**20} MiB, {max(rates):.0f} MB/s", _LIMIT, figures)
 

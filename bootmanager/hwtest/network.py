@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bootmanager.hwtest.result import Progress, Result, judged, not_possible
 from host.http import HttpClient
+from host.texts import _, error_text
 from hwdetect.inventory import Nic
 from images.manifest import MAXIMUM_MANIFEST_BYTES, Blob, parse
 from images.source import BLOBS_PATH
@@ -18,7 +19,7 @@ TEST = "network"
 SYS_NET = Path("/sys/class/net")
 QUICK_SECONDS, LONG_SECONDS = 5.0, 60.0
 LEAST_MBITS = 10.0
-_LINK_LIMIT = "full duplex, no new errors"
+_LINK_LIMIT = _("full duplex, no new errors")
 _ERRORS = ("rx_errors", "tx_errors", "rx_crc_errors", "collisions")
 _MEGABIT = 1e6
 
@@ -46,29 +47,29 @@ def link_of(name: str, net: Path = SYS_NET) -> Link:
 def check_link(nic: Nic, before: Link, now: Link) -> Result:
     """Judge a link by what it was before the other tests and is now."""
     if not now.up:
-        return not_possible(TEST, nic.name, "no link: no cable, or nobody at its other end")
-    fault = "half duplex" if now.duplex == "half" else ""
+        return not_possible(TEST, nic.name, _("no link: no cable, or nobody at its other end"))
+    fault: str = _("half duplex") if now.duplex == "half" else ""
     if now.errors > before.errors:
-        fault = f"{now.errors - before.errors} new errors"
-    speed = f"{now.speed} Mbit/s" if now.speed else "speed not told"
-    detail = f"link {speed}, {now.errors} errors since the start"
+        fault = _("{n} new errors", n=now.errors - before.errors)
+    speed = f"{now.speed} Mbit/s" if now.speed else _("speed not told")
+    detail = _("link {speed}, {n} errors since the start", speed=speed, n=now.errors)
     return judged(TEST, nic.name, fault, detail, _LINK_LIMIT, {"mbits": now.speed, "errors": now.errors})
 
 
 def check_server(http: HttpClient, manifest: str, *, seconds: float, progress: Progress) -> Result:
     """Fetch packs of an image (its manifest's SHA-256) for some seconds, and keep nothing."""
     target = http.base_url
-    progress(f"network: fetching from {target} for {seconds:.0f} s")
+    progress(_("network: fetching from {target} for {seconds:.0f} s", target=target, seconds=seconds))
     try:
         data = http.get(BLOBS_PATH + manifest, limit=MAXIMUM_MANIFEST_BYTES)
         packs = [pack.blob for pack in parse(data).packs]
         size, took = _fetched(http, packs, seconds)
     except BootError as error:
-        return not_possible(TEST, target, str(error))
+        return not_possible(TEST, target, error_text(error))
     rate = size * 8 / _MEGABIT / took
-    fault = "" if rate >= LEAST_MBITS else "slow"
-    detail = f"{rate:.0f} Mbit/s over {took:.1f} s"
-    limit = f"{LEAST_MBITS:.0f} Mbit/s or more"
+    fault = "" if rate >= LEAST_MBITS else _("slow")
+    detail = _("{rate:.0f} Mbit/s over {seconds:.1f} s", rate=rate, seconds=took)
+    limit = _("{rate:.0f} Mbit/s or more", rate=LEAST_MBITS)
     return judged(TEST, target, fault, detail, limit, {"mbits": round(rate, 1), "bytes": size})
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from host.texts import _, joined
+
 # Takes a line on how far a test is; what it raises ends the test.
 Progress = Callable[[str], None]
 
@@ -13,9 +15,9 @@ Progress = Callable[[str], None]
 class Outcome(StrEnum):
     """How a test ended."""
 
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_POSSIBLE = "not possible"
+    PASSED = _("passed")
+    FAILED = _("failed")
+    NOT_POSSIBLE = _("not possible")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def judged(
 ) -> Result:
     """Return a result that is failed where there is a fault."""
     outcome = Outcome.FAILED if fault else Outcome.PASSED
-    said = f"{fault}; {detail}" if fault and detail else fault or detail
+    said = joined("; ", [text for text in (fault, detail) if text])
     return Result(test, target, outcome, said, limit, figures or {})
 
 

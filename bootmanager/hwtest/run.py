@@ -15,6 +15,7 @@ from host.events import Events
 from host.http import http_of
 from host.ports import Host
 from host.server import ServerClient
+from host.texts import Text, _, error_text, shown
 from hwdetect.inventory import Inventory, detect
 from steps.base import Context, Facts, Step
 from wire.errors import BootError, CommandError
@@ -42,7 +43,7 @@ def run_tests(
     Each result is an event. With `drive_test` the drives' own long tests are started. What `progress` raises
     ends it.
     """
-    progress("looking at the hardware and for the server ...")
+    progress(_("looking at the hardware and for the server ..."))
     with alone(host.state_dir):
         facts, why = _known(host, steps_for(State.AUTO))
     if ServerClient in facts:
@@ -51,7 +52,7 @@ def run_tests(
     results = []
     for result in _Tests(host, facts, why, names, long, drive_test, progress).results():
         host.events.tell("hwtest.result", **unstructure(result))
-        progress(f"{result.test} {result.target}: {result.outcome}")
+        progress(f"{result.test} {shown(result.target)}: {shown(result.outcome)}")
         results.append(result)
     return tuple(results)
 
@@ -68,9 +69,9 @@ def _known(host: Host, steps: Sequence[Step]) -> tuple[Facts, str]:
         try:
             found = step.observe(Context(silent, facts))
         except BootError as error:
-            return facts, str(error)
+            return facts, error_text(error)
         if not found.holds:
-            return facts, f"{step.title}: not done in this boot"
+            return facts, _("{step}: not done in this boot", step=Text(step.title))
         facts = facts.plus(*found.facts)
     return facts, ""
 
@@ -117,7 +118,7 @@ class _Tests:
         try:
             return check()
         except CommandError as error:
-            return not_possible(test, target, str(error))
+            return not_possible(test, target, error_text(error))
 
     def _disks(self) -> Iterator[Result]:
         disks = self._inventory.disks
@@ -135,7 +136,7 @@ class _Tests:
     def _server(self) -> Result:
         configuration, details = self._facts.get(NodeConfiguration), self._facts.get(NodeDetails)
         if configuration is None or details is None:
-            return not_possible(network.TEST, "server", self._why)
+            return not_possible(network.TEST, _("server"), self._why)
         seconds = network.LONG_SECONDS if self._long else network.QUICK_SECONDS
         http = http_of(configuration)
         return network.check_server(
@@ -148,6 +149,6 @@ class _Tests:
             return None
         until = first.at + (_LONG_CLOCK_SECONDS if self._long else clock.LEAST_SECONDS)
         while (left := until - time.monotonic()) > 0:
-            self._progress(f"clock: {left:.0f} s left")
+            self._progress(_("clock: {seconds:.0f} s left", seconds=left))
             time.sleep(min(left, 5.0))
         return clock.tick()

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from hypothesis import settings
 
+from host import texts
 from tests.unit import quick_requests
 
 # How long an example takes says more about the machine's load than about the code. A developer's loop tries
@@ -64,3 +65,21 @@ def server(tmp_path):
     deployment = Deployment(tmp_path / "state")
     deployment.add()
     return deployment
+
+
+@pytest.fixture
+def texts_of(monkeypatch, tmp_path):
+    """Let texts be shown by translations that a test gives, or with none given by one of every text."""
+    from tests.unit import pseudo_texts
+
+    folder = tmp_path / "texts"
+    folder.mkdir()
+
+    def one(translations=None):
+        if translations is None:
+            pseudo_texts.use_all(monkeypatch, folder)
+        else:
+            pseudo_texts.use(monkeypatch, folder, translations)
+
+    yield one
+    texts.catalogue.cache_clear()

@@ -1,6 +1,7 @@
 """A person at a terminal: what they type is given, what they see is kept."""
 
 from host.terminal import TerminalEnded
+from host.texts import shown
 
 
 class FakeTerminal:
@@ -17,7 +18,7 @@ class FakeTerminal:
 
     def say(self, text):
         self._sees()
-        self.said.append(text)
+        self.said.append(shown(text))
 
     def ask(self, question, *, hidden=False):
         self.say(question)

@@ -8,6 +8,7 @@ from host.events import Events
 from host.options import Options
 from host.ports import Host
 from host.run import Completed
+from hwdetect.disks import DiskHoldsData
 
 FAILED = Standing(
     stay=1,
@@ -15,11 +16,11 @@ FAILED = Standing(
     node="7 node7.example.org",
     addresses=("enp1s0 52:54:00:12:34:56 up 10.0.2.15/24", "enp2s0 52:54:00:12:34:57 down"),
     step="choose_disks",
-    code="no-suitable-disk",
-    title="No disk can be used",
-    detail="/dev/sda (ATA ST1000NM0033 Z1W0ABCD): holds ext4 with data, which is not ours; "
-    "/dev/sdb (Kingston DataTraveler 0019E06B9C85): is a removable USB stick",
-    hint="Name the disk by its serial number at the server, or empty it.",
+    code=DiskHoldsData.code,
+    title=DiskHoldsData.title,
+    detail="/dev/sda ata ST1000NM0033 serial Z1W0ABCD 931.5 GiB [foreign]: sda1: ext4, 931.5 GiB"
+    " -- it holds data that is not ours",
+    hint=DiskHoldsData.hint,
     ssh="ssh root@10.0.2.15",
     host_key="256 SHA256:Ux1dGYjVh2mzCqvYwsyDmmrLPVfsvGgRkTrqvOVVHqU (ED25519)",
     network='NET_DEVICE="enp1s0"\nIP_METHOD="dhcp"\n',

@@ -88,7 +88,7 @@ def test_a_vlan_on_one_interface():
         (STATIC, "the address 10.0.2.15 on 52:54:00:AB:CD:EF"),
         (
             NetworkSettings(IpMethod.NONE, vlan=5, bond=("A", "B")),
-            "an IPv6 address on VLAN 5 on the bond of A and B",
+            "an IPv6 address on VLAN 5 on the bond of A, B",
         ),
     ],
 )

@@ -69,7 +69,7 @@ def test_the_end(clock):
     ],
 )
 def test_in_words(estimate, text):
-    assert str(estimate) == text
+    assert estimate.text() == text
 
 
 def test_what_is_at_hand_does_not_make_the_rest_seem_quick(clock):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from bootmanager import standing
 from bootmanager.menu_desk import Desk, agreed, one_of
 from bootmanager.wish import STATES, leave_wish
@@ -13,7 +11,7 @@ from host.terminal import Terminal
 from host.texts import _, shown
 from host.this_boot import FILE, interfaces
 from hwdetect.erase_dongle import erase_dongle, proven_dongle
-from wire.nodenet import NETWORK_KEYS, IpMethod, parse_network
+from wire.nodenet import NETWORK_KEYS, matters, parse_network
 
 CACHE_FOLDER = "cache"
 _NONE = "-"
@@ -53,7 +51,7 @@ def network(desk: Desk, terminal: Terminal) -> None:
     terminal.say(_("Enter keeps what stands in brackets, {none} takes it away.", none=_NONE))
     typed: dict[str, str] = {}
     for key in NETWORK_KEYS:
-        if not _matters(key, typed):
+        if not matters(key, typed):
             continue
         answer = terminal.ask(f"{key} [{before.get(key, '')}]:") or before.get(key, "")
         if answer and answer != _NONE:
@@ -79,25 +77,6 @@ def erase(desk: Desk, terminal: Terminal) -> None:
         made = erase_dongle(run, dongle, folder)
     desk.host.events.tell("dongle.erased", device=made.device)
     terminal.say(_("It is empty, and in use as the cache again."))
-
-
-def _matters(key: str, typed: Mapping[str, str]) -> bool:
-    """Say whether a key means anything beside what was typed before it."""
-    static = typed.get("IP_METHOD") == IpMethod.STATIC
-    match key:
-        case "BOND_MODE":
-            return "BOND_DEVICES" in typed
-        case "NET_DEVICE":
-            return "BOND_DEVICES" not in typed
-        case "VLAN_ID":
-            return "BOND_DEVICES" in typed or "NET_DEVICE" in typed
-        case "IP_ADDRESS" | "IP_NETMASK" | "IP_GATEWAY":
-            return static
-        case "IPV6_GATEWAY":
-            return "IPV6_ADDRESS" in typed
-        case "IP_DNS1" | "IP_DNS2":
-            return static or "IPV6_ADDRESS" in typed
-    return True
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

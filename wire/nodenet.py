@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,6 +68,25 @@ class NetworkSettings:
     def prefix_length(self) -> int:
         """Bits of the netmask."""
         return ipaddress.ip_network(f"0.0.0.0/{self.netmask}").prefixlen
+
+
+def matters(key: str, given: Mapping[str, str]) -> bool:
+    """Say whether a key means anything beside those before it in NETWORK_KEYS that are `given`."""
+    static = given.get("IP_METHOD") == IpMethod.STATIC
+    match key:
+        case "BOND_MODE":
+            return "BOND_DEVICES" in given
+        case "NET_DEVICE":
+            return "BOND_DEVICES" not in given
+        case "VLAN_ID":
+            return "BOND_DEVICES" in given or "NET_DEVICE" in given
+        case "IP_ADDRESS" | "IP_NETMASK" | "IP_GATEWAY":
+            return static
+        case "IPV6_GATEWAY":
+            return "IPV6_ADDRESS" in given
+        case "IP_DNS1" | "IP_DNS2":
+            return static or "IPV6_ADDRESS" in given
+    return True
 
 
 def parse_network(text: str, source: str) -> NetworkSettings:

@@ -97,28 +97,28 @@ def variables(function):
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_is_shown_was_marked(path):
-    for function in functions(path):
-        for node in ast.walk(function):
-            if isinstance(node, ast.Call):
-                words = list(unmarked(node, variables(function)))
-                assert words == [], f"{path.name}:{node.lineno}: _(...) around it, and named parts"
+def test_what_is_shown_was_marked():
+    for path in FILES:
+        for function in functions(path):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call):
+                    words = list(unmarked(node, variables(function)))
+                    assert words == [], f"{path}:{node.lineno}: _(...) around it, and named parts"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_mark_is_around_a_text_that_the_catalogue_can_have(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_":
-            assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}: named parts instead"
+def test_a_mark_is_around_a_text_that_the_catalogue_can_have():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_":
+                assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: named parts instead"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_mark_is_no_variable_where_it_is_used(path):
-    for function in functions(path):
-        names = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == "_"]
-        used = {type(node.ctx) for node in names}
-        assert used != {ast.Load, ast.Store}, f"{path.name}:{function.lineno}"
+def test_the_mark_is_no_variable_where_it_is_used():
+    for path in FILES:
+        for function in functions(path):
+            names = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == "_"]
+            used = {type(node.ctx) for node in names}
+            assert used != {ast.Load, ast.Store}, f"{path}:{function.lineno}"
 
 
 @pytest.mark.parametrize(

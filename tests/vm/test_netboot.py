@@ -49,7 +49,7 @@ def test_uefi_firmware_boots_by_http(new_site: MakeSite) -> None:
         site.machine.power_on()
         site.machine.wait_event("state.entered", state="dbg", timeout=limits.BOOT)
         told = (site.logs / "dnsmasq.log").read_text()
-        assert f"bootfile name: {site.server.netboot_url}/netboot/snponly.efi" in told
+        assert f"bootfile-name  {site.server.netboot_url}/netboot/snponly.efi" in told
         assert "snponly.efi to" not in told, "it came by TFTP"
 
 

@@ -44,7 +44,7 @@ _KEY = "ssh-ed25519 " + "A" * 68 + " somebody@somewhere"
 def manager_results(scratch: Path | None = None) -> list[Result]:
     """Measure both."""
     with tempfile.TemporaryDirectory(dir=scratch) as name:
-        return [_one_change(Path(name)), *_idle(Path(name))]
+        return [one_change(Path(name), SLIVERS), *_idle(Path(name))]
 
 
 class Replies:
@@ -69,9 +69,12 @@ class Replies:
         """Nobody wants to know."""
 
 
-def _one_change(folder: Path) -> Result:
-    """CPU from an answer's bytes to the end of the pass; the median of some changes, each of one sliver."""
-    wanted = _thousand()
+def one_change(folder: Path, count: int) -> Result:
+    """CPU from an answer's bytes to the end of the pass; the median of some changes, each of one sliver.
+
+    Raises AssertionError where another sliver of the `count` is touched.
+    """
+    wanted = _wanted(count)
     # Where a file is on the disk at once: making these is not what is measured.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name, pytest.MonkeyPatch.context() as patch:
         made = MadeSlivers(Path(name), wanted, patch)
@@ -91,7 +94,8 @@ def _one_change(folder: Path) -> Result:
             _make(manager)
             found.append((1000 * (time.process_time() - begun), 1000 * replies.read_seconds))
             changed = slivers[number].machine.replace("-", "\\x2d")
-            assert made.kernel.verbs() == [f"{verb} sliver@{changed}.service" for verb in ("stop", "start")]
+            verbs = ("stop", "reset-failed", "start")
+            assert made.kernel.verbs() == [f"{verb} sliver@{changed}.service" for verb in verbs]
         looking = _looking(made, wanted)
     whole, reading = sorted(found)[ROUNDS // 2]
     parts = {"reading_ms": reading, **looking}
@@ -119,7 +123,7 @@ def _make(manager: Manager) -> None:
     assert not manager.converge(desired).failed
 
 
-def _thousand() -> NodeSlivers:
+def _wanted(count: int) -> NodeSlivers:
     slivers = tuple(
         Sliver(
             f"site_slice{number:04}",
@@ -134,7 +138,7 @@ def _thousand() -> NodeSlivers:
             ),
             initscript="#!/bin/sh\nsleep 1\n",
         )
-        for number in range(SLIVERS)
+        for number in range(count)
     )
     return NodeSlivers(1_800_000_000, 1, "node1", slivers, images=(ImageRef("sliver", "a" * 64),))
 

@@ -119,10 +119,13 @@ class Manager:
         """Let run() ask the server at once."""
         self._wake.ring()
 
-    def refresh(self) -> None:
-        """Ask the server and keep its answer. Raises any BootError, DiskTrouble among them."""
+    def refresh(self, *, older: bool = False) -> None:
+        """Ask the server and keep its answer, also one that is `older` where a person wants that.
+
+        Raises any BootError, DiskTrouble among them.
+        """
         try:
-            known = self._records.store(self._server.fetch())
+            known = self._records.store(self._server.fetch(), older=older)
             self._clock.learn(known.timestamp)
         except OSError as error:
             raise DiskTrouble(str(error)) from None

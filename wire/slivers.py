@@ -202,7 +202,7 @@ class Account:
 
 @dataclass(frozen=True)
 class NodeSlivers:
-    """The reply to GetSlivers. Of two replies the one with the later timestamp counts.
+    """The reply to GetSlivers. Of two replies the one counts that is later by timestamp or `generation`.
 
     `generation` is another one after every change at the server; 0 from one that does not tell of changes.
     `disk_image` is another system that the node shall run instead of all this. `reinstall` is the run for

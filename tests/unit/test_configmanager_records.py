@@ -41,7 +41,7 @@ def test_the_newer_reply_counts_and_another_nodes_never_does(file: Path) -> None
     records = Records(file)
     records.store(told(ONE))
     with pytest.raises(StaleConfiguration):
-        records.store(told(timestamp=999))
+        records.store(unstructure(replace(REPLY, timestamp=999, generation=6)))
     with pytest.raises(WrongNode):
         records.store(unstructure(replace(REPLY, node_id=2)))
     assert records.load() == Records(file).load() == REPLY

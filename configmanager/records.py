@@ -263,4 +263,5 @@ def unexpired(record: NodeSlivers, now: float) -> NodeSlivers:
     A clock that lags behind the record itself is wrong, so the record's time counts then.
     """
     moment = max(now, record.timestamp)
-    return replace(record, slivers=tuple(item for item in record.slivers if item.expires > moment))
+    slivers = tuple(item for item in record.slivers if item.expires > moment)
+    return record if len(slivers) == len(record.slivers) else replace(record, slivers=slivers)

@@ -7,6 +7,7 @@ An interface of a sliver that is not known passes nothing. See nft(8).
     prerouting, output (nat)   a published port leads to its owner
     input              from a sliver to the node itself: answers and ping
     forward            to a sliver: answers, and what came by a published port; from one: its class of traffic
+                       between others: nothing, for a node is no router
     postrouting        to a sliver: counted; from one to the outside: with the node's address
 """
 
@@ -26,14 +27,16 @@ FAMILIES = ("inet", "arp")
 # Counters of what was dropped.
 SPOOFED, OTHER_VERSION = "dropped_spoofed", "dropped_not_ipv4"
 ISOLATED, TO_NODE = "dropped_isolated", "dropped_to_node"
-TOO_MANY = "dropped_too_many"
-_DROPPED = (SPOOFED, OTHER_VERSION, ISOLATED, TO_NODE, TOO_MANY)
+TOO_MANY, ROUTED = "dropped_too_many", "dropped_routed"
+_DROPPED = (SPOOFED, OTHER_VERSION, ISOLATED, TO_NODE, TOO_MANY, ROUTED)
 # Of one sliver's connections: at a time, in a second, and at once. The kernel has one table for the node and
 # all slivers, of 65,536 with up to 4 GiB of memory. Counting goes through a sliver's own, and gets rid of
 # those that came to nothing more slowly than they can come; hence bounds for both.
 MOST_CONNECTIONS = 8192
 _A_SECOND, _AT_ONCE = 500, 2000
 _ANY = 'iifname "sliver*"'
+# The name "dstnat" is for prerouting alone to an older nft.
+_DSTNAT = -100
 
 _SETS = {
     "set addresses": "type ifname . ipv4_addr;",
@@ -64,7 +67,7 @@ _CHAINS = f"""table inet {TABLE} {{
         jump published
     }}
     chain published_to_node {{
-        type nat hook output priority dstnat; policy accept;
+        type nat hook output priority {_DSTNAT}; policy accept;
         jump published
     }}
     chain published {{
@@ -83,6 +86,7 @@ _CHAINS = f"""table inet {TABLE} {{
     }}
     chain through {{
         type filter hook forward priority filter; policy accept;
+        iifname != "sliver*" oifname != "sliver*" meta nfproto ipv4 counter name "{ROUTED}" drop
         {_ANY} jump leave
         oifname "sliver*" jump enter
     }}

@@ -36,11 +36,11 @@ REBOOT_SECONDS = 600.0
 
 
 class RefusedSetting(VerificationError):
-    """What the server says of one sliver, service or file breaks a rule."""
+    """What the server says of one sliver, service, file, account or image breaks a rule."""
 
     code = "refused-setting"
-    title = "The settings of a sliver, service or file are refused"
-    hint = "Correct them at the server; what it had before goes on, and the others are not concerned."
+    title = "A part of the configuration is refused"
+    hint = "Correct it at the server; what it had before goes on, and the others are not concerned."
 
 
 class Server(Protocol):

@@ -70,8 +70,7 @@ class WrongNode(VerificationError):
 class Records:
     """The words that count, in memory and on the disk. Safe from any thread.
 
-    `refused` tells by "sliver NAME", "service NAME" or "conf_file PATH" why the server's last word on it does
-    not count.
+    `refused` tells by "sliver NAME", "conf_file PATH" ... why the server's last word on it does not count.
     """
 
     def __init__(self, file: Path = FILE) -> None:

@@ -90,14 +90,19 @@ def run() -> None:
 
 
 @main.command()
+@click.option(
+    "--older", is_flag=True, help="Take the answer though it is older than what is known; without the daemon."
+)
 @format_option
-def apply(form: str) -> None:
+def apply(older: bool, form: str) -> None:
     """Ask the server now, make it so, and say what failed: by the daemon, where it runs."""
     try:
         with alone("apply"):
-            outcome = _apply(form)
+            outcome = _apply(form, older=older)
     except Busy:
         process = daemon()
+        if process and older:
+            raise click.UsageError("stop the daemon first: systemctl stop configmanager") from None
         if not process:
             raise
         outcome = ask(process, _follow(form))
@@ -226,7 +231,7 @@ def _installed_image() -> SignedImage:
     return SignedImage(known.name, known.manifest, None)
 
 
-def _apply(form: str) -> Outcome:
+def _apply(form: str, *, older: bool) -> Outcome:
     """Make one pass here."""
     sink = ServerSink()
     events = Events(PROGRAM, (sink,))
@@ -234,7 +239,7 @@ def _apply(form: str) -> Outcome:
         events.add_sink(_show_event)
     manager = _assembled(events, sink).manager
     began = time.clock_gettime(time.CLOCK_BOOTTIME)
-    manager.refresh()
+    manager.refresh(older=older)
     desired = manager.desired()
     made = manager.converge(desired) if desired is not None else Pass()
     sink.flush(FLUSH_SECONDS)

@@ -21,7 +21,7 @@ FAR_SECONDS = 30 * 86400.0
 
 
 class Clock:
-    """Unix seconds that never go back within a boot."""
+    """Unix seconds that only the server takes back within a boot."""
 
     def __init__(self, floor: float, file: Path = FILE, uptime: Callable[[], float] | None = None) -> None:
         """`floor` is the newest time that is known from before; `file` is forgotten with the boot."""

@@ -36,11 +36,11 @@ REBOOT_SECONDS = 600.0
 
 
 class RefusedSetting(VerificationError):
-    """What the server says of one sliver, service or file breaks a rule."""
+    """What the server says of one sliver, service, file, account or image breaks a rule."""
 
     code = "refused-setting"
-    title = "The settings of a sliver, service or file are refused"
-    hint = "Correct them at the server; what it had before goes on, and the others are not concerned."
+    title = "A part of the configuration is refused"
+    hint = "Correct it at the server; what it had before goes on, and the others are not concerned."
 
 
 class Server(Protocol):
@@ -119,10 +119,13 @@ class Manager:
         """Let run() ask the server at once."""
         self._wake.ring()
 
-    def refresh(self) -> None:
-        """Ask the server and keep its answer. Raises any BootError, DiskTrouble among them."""
+    def refresh(self, *, older: bool = False) -> None:
+        """Ask the server and keep its answer, also one that is `older` where a person wants that.
+
+        Raises any BootError, DiskTrouble among them.
+        """
         try:
-            known = self._records.store(self._server.fetch())
+            known = self._records.store(self._server.fetch(), older=older)
             self._clock.learn(known.timestamp)
         except OSError as error:
             raise DiskTrouble(str(error)) from None

@@ -27,6 +27,9 @@ from wire.structure import MalformedMessage, structure, unstructure
 log = logging.getLogger(__name__)
 
 FILE = Path("/var/lib/configmanager/records.sqlite")
+# A reply is on its way for minutes at most. What claims to be later than it by more was said by a clock that
+# ran ahead, and would count until that time is really there.
+AHEAD_SECONDS = 3600
 # `configmanager status` reads while the daemon writes.
 BUSY_SECONDS = 10.0
 _TABLES = (
@@ -50,7 +53,10 @@ class StaleConfiguration(VerificationError):
 
     code = "stale-configuration"
     title = "The server's configuration is older than the node's"
-    hint = "Check the clock of the server; the node goes on with the newer one."
+    hint = (
+        "Check the server's clock, and whether its database is an old copy; the node keeps what it has. "
+        "`configmanager apply --older` takes the server's word all the same."
+    )
 
 
 class WrongNode(VerificationError):
@@ -64,8 +70,7 @@ class WrongNode(VerificationError):
 class Records:
     """The words that count, in memory and on the disk. Safe from any thread.
 
-    `refused` tells by "sliver NAME", "service NAME" or "conf_file PATH" why the server's last word on it does
-    not count.
+    `refused` tells by "sliver NAME", "conf_file PATH" ... why the server's last word on it does not count.
     """
 
     def __init__(self, file: Path = FILE) -> None:
@@ -83,36 +88,41 @@ class Records:
 
     @property
     def newest_time(self) -> float:
-        """The latest time that was ever kept or told, in Unix seconds."""
+        """The time of the server's last word, or the later one that was kept since, in Unix seconds."""
         return max(self._kept_time, self._whole.timestamp if self._whole else 0)
 
     def load(self) -> NodeSlivers | None:
         """Return the configuration that counts, None if there is none."""
         return self._whole
 
-    def store(self, reply: object) -> NodeSlivers:
+    def store(self, reply: object, *, older: bool = False) -> NodeSlivers:
         """Keep a reply to GetSlivers, given as plain data; returns what counts from now on.
 
-        Raises MalformedMessage, StaleConfiguration, WrongNode, DiskTrouble; nothing is changed then.
+        A person may want it though it is `older`. Raises MalformedMessage, StaleConfiguration, WrongNode,
+        DiskTrouble; nothing is changed then.
         """
         with self._turn:
-            return self._store(reply)
+            return self._store(reply, older)
 
-    def _store(self, reply: object) -> NodeSlivers:
+    def _store(self, reply: object, older: bool) -> NodeSlivers:
         known = self._whole
         reading = read(reply, self._slivers, known)
         head = reading.head
         if known is not None and known.node_id != head.node_id:
             raise WrongNode(f"node {head.node_id}, this is node {known.node_id}")
-        if known is not None and head.timestamp < known.timestamp:
-            raise StaleConfiguration(f"its timestamp is {head.timestamp}, known is {known.timestamp}")
-        newer = {name: time for name, time in self._own_times.items() if time > head.timestamp}
+        if known is not None and _is_older(head, known) and not older:
+            raise StaleConfiguration(
+                f"its timestamp is {head.timestamp}, its generation {head.generation}; "
+                f"known are {known.timestamp} and {known.generation}"
+            )
+        latest = head.timestamp + AHEAD_SECONDS
+        newer = {name: time for name, time in self._own_times.items() if head.timestamp < time <= latest}
         slivers = reading.slivers | {name: self._slivers[name] for name in newer}
         if newer and known is not None:
             named = {self._slivers[name].sliver.image for name in newer}
             kept = [image for image in known.images if image.name in named and not head.image(image.name)]
             head = replace(head, images=(*head.images, *kept))
-        self._replace(head, slivers, newer, reading.refused)
+        self._replace(head, slivers, newer, reading.refused, kept_time=0.0)
         return self._whole or head
 
     def deliver(self, item: Mapping[str, Any], time: int, images: Sequence[ImageRef] = ()) -> bool:
@@ -128,7 +138,8 @@ class Records:
             known = {image.name: image for image in (*whole.images, *images)}
             head = replace(whole, images=tuple(known.values()))
             slivers = self._slivers | {sliver.name: Known(item, sliver)}
-            self._replace(head, slivers, self._own_times | {sliver.name: time}, self.refused)
+            own_times = self._own_times | {sliver.name: time}
+            self._replace(head, slivers, own_times, self.refused, self._kept_time)
         return True
 
     def keep_time(self, now: float) -> None:
@@ -138,7 +149,12 @@ class Records:
             self._kept_time = now
 
     def _replace(
-        self, head: NodeSlivers, slivers: dict[str, Known], own_times: dict[str, int], refused: dict[str, str]
+        self,
+        head: NodeSlivers,
+        slivers: dict[str, Known],
+        own_times: dict[str, int],
+        refused: dict[str, str],
+        kept_time: float,
     ) -> None:
         whole = together(head, slivers)
         # In a file that is new every row is.
@@ -147,6 +163,7 @@ class Records:
             _set(database, "head", unstructure(replace(whole, slivers=())))
             _set(database, "refused", refused)
             _set(database, "slivers", len(slivers))
+            _set(database, "newest_time", kept_time)
             gone = [(name,) for name in self._slivers if name not in slivers]
             database.executemany("DELETE FROM slivers WHERE name = ?", gone)
             database.executemany(
@@ -158,6 +175,7 @@ class Records:
                 ],
             )
         self._whole, self._slivers, self._own_times, self.refused = whole, slivers, own_times, refused
+        self._kept_time = kept_time
 
     def _load(self) -> None:
         try:
@@ -225,6 +243,15 @@ class Records:
             yield database
 
 
+def _is_older(head: NodeSlivers, known: NodeSlivers) -> bool:
+    """Say whether a reply is older by its time, and its generation does not prove the opposite.
+
+    A server whose clock ran ahead once, and is right now, has told a time that nobody reaches for long; the
+    number of its changes never goes back, and is the same while nothing was changed.
+    """
+    return head.timestamp < known.timestamp and (not head.generation or head.generation < known.generation)
+
+
 def _set(database: sqlite3.Connection, name: str, value: object) -> None:
     database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
@@ -235,4 +262,5 @@ def unexpired(record: NodeSlivers, now: float) -> NodeSlivers:
     A clock that lags behind the record itself is wrong, so the record's time counts then.
     """
     moment = max(now, record.timestamp)
-    return replace(record, slivers=tuple(item for item in record.slivers if item.expires > moment))
+    slivers = tuple(item for item in record.slivers if item.expires > moment)
+    return record if len(slivers) == len(record.slivers) else replace(record, slivers=slivers)

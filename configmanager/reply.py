@@ -1,9 +1,9 @@
-"""Reading a reply to GetSlivers: what is damaged as a whole, and what is wrong with one sliver only.
+"""Reading a reply to GetSlivers: what is damaged as a whole, and what is wrong with one entry of it only.
 
-A reply whose slivers cannot be told apart (no list, a name that is none, one name twice) is refused as a
-whole: a sliver whose name was mangled would look like one that is no longer wanted, and be destroyed. Any
-other fault is that of one sliver, service or file, which keeps the settings that it had, but for a sliver's
-expiry date.
+A reply that is none, or has no list of slivers, is refused as a whole. The fault of one sliver, service,
+file, account or image is its own: that keeps the settings that it had, but for a sliver's expiry date. Where
+a name cannot be read nothing of the kind is taken away, for a sliver whose name was mangled would look like
+one that is no longer wanted, and be destroyed.
 
 What is as it was before is recognised by comparing plain data, so that one change among a thousand slivers
 costs one sliver's work.
@@ -11,23 +11,28 @@ costs one sliver's work.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
+from configmanager.entries import Entries, labelled, reason, structured
 from wire.conf_files import ConfFile
-from wire.slivers import LAST_MOMENT, PORTS_TAG, NodeService, NodeSlivers, PortForward, Sliver, check_name
-from wire.structure import MalformedMessage, structure, unstructure
-
-_REASON_CHARACTERS = 300
-_PATH_CHARACTERS = 200
-# JSON allows a thousand, which no reader of ours is made for.
-_DEPTH = 16
-# No text of XML-RPC has them, and a file may not: JSON would let them through.
-_UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-T = TypeVar("T")
+from wire.messages import NO_DISK_ORDER, DiskOrder, ImageRef
+from wire.slivers import (
+    DELEGATE,
+    LAST_MOMENT,
+    PORTS_TAG,
+    Account,
+    NodeService,
+    NodeSlivers,
+    PortForward,
+    Sliver,
+    check_image,
+    check_image_name,
+    check_name,
+    machine_name,
+)
+from wire.structure import MalformedMessage, unstructure
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,7 @@ class Known:
 
 @dataclass
 class Reading:
-    """What a reply says; `refused` tells by "sliver NAME", "service NAME" or "conf_file PATH" why its words
-    do not count."""
+    """What a reply says; `refused` tells by "sliver NAME", "conf_file PATH" ... why that does not count."""
 
     head: NodeSlivers
     slivers: dict[str, Known] = field(default_factory=dict)
@@ -74,52 +78,89 @@ def read(reply: object, known: Mapping[str, Known], before: NodeSlivers | None) 
     if not isinstance(reply, Mapping):
         raise MalformedMessage(f"NodeSlivers: a struct wanted, {type(reply).__name__} given")
     refused: dict[str, str] = {}
-    head = {
-        **reply,
-        "services": _services(_named(reply, "services"), before.services if before else (), refused),
+    head = {**reply, **_lists(reply, before, refused), "slivers": []}
+    if "disk_image" in reply:
+        head["disk_image"] = _disk_image(reply["disk_image"], before, refused)
+    reading = Reading(structured(head, NodeSlivers), refused=refused)
+    _read_slivers(Entries.of("sliver", reply.get("slivers"), _name, refused), known, reading)
+    return reading
+
+
+def _lists(
+    reply: Mapping[str, Any], before: NodeSlivers | None, refused: dict[str, str]
+) -> dict[str, list[Any]]:
+    """Return what counts of the lists but for the slivers."""
+    services = Entries.of("service", reply.get("services", []), _name, refused)
+    images = Entries.of("image", reply.get("images", []), _image_name, refused)
+    accounts = reply.get("accounts", [])
+    if isinstance(accounts, list | tuple):
+        accounts = [item for item in accounts if not _is_nobodys(item)]
+    delegates = Entries.of("account", accounts, _name, refused)
+    return {
+        "services": services.counting(
+            NodeService, {item.name: item for item in (before.services if before else ())}, refused
+        ),
+        "images": images.counting(
+            ImageRef, {item.name: item for item in (before.images if before else ())}, refused, check_image
+        ),
+        "accounts": delegates.counting(
+            Account, {item.name: item for item in (before.delegates if before else ())}, refused
+        ),
         "conf_files": _conf_files(reply.get("conf_files"), before.conf_files if before else (), refused),
-        "slivers": [],
     }
-    reading = Reading(_structure(head, NodeSlivers), refused=refused)
-    items = _named(reply, "slivers")
+
+
+def _read_slivers(entries: Entries, known: Mapping[str, Known], reading: Reading) -> None:
+    items = entries.items
+    staying = [name for name in known if name in items or entries.may_mean(name)]
     # Those that are as they were come first: what they have, a changed one cannot take.
     good: dict[str, Known] = {name: known[name] for name in items if _same(known.get(name), items[name])}
     good |= {
         name: new for name, item in items.items() if name not in good and (new := _sliver(item, reading))
     }
     taken: dict[tuple[str, int], str] = {}
+    # a_b and a-b would be one machine.
+    machines = {machine_name(name): name for name in staying}
     for name, new in good.items():
+        if (owner := machines.setdefault(new.sliver.machine, name)) != name:
+            reading.refused[labelled("sliver", name)] = f"as a machine it has the name of {owner}"
+            continue
         if clash := taken.keys() & new.taken:
             ports = (f"{protocol}:{port} is {taken[protocol, port]}'s" for protocol, port in sorted(clash))
-            reading.refused[f"sliver {name}"] = f"{', '.join(ports)}, {name} cannot have it too"
+            reading.refused[labelled("sliver", name)] = f"{', '.join(ports)}, {name} cannot have it too"
             continue
         taken |= dict.fromkeys(new.taken, name)
         reading.slivers[name] = new
-    for name, item in items.items():
-        if name not in reading.slivers and name in known:
-            reading.slivers[name] = old = _as_it_was(known[name], item, taken.keys())
+    for name in staying:
+        if name not in reading.slivers:
+            reading.slivers[name] = old = _as_it_was(known[name], items.get(name, {}), taken.keys())
             taken |= dict.fromkeys(old.taken, name)
-    return reading
 
 
-def _named(reply: Mapping[str, Any], member: str) -> dict[str, Mapping[str, Any]]:
-    """Return the items of a list by their names. Raises MalformedMessage where they cannot be told apart."""
-    items = reply.get(member, [])
-    if not isinstance(items, list | tuple):
-        raise MalformedMessage(f"{member}: a list wanted, {type(items).__name__} given")
-    found: dict[str, Mapping[str, Any]] = {}
-    for item in items:
-        name = item.get("name") if isinstance(item, Mapping) else None
-        if not isinstance(name, str):
-            raise MalformedMessage(f"{member}: one has no name")
-        try:
-            check_name(name)
-        except ValueError as error:
-            raise MalformedMessage(f"{member}: {error}") from None
-        if name in found:
-            raise MalformedMessage(f"{member}: {name} is there more than once")
-        found[name] = item
+def _name(item: Mapping[str, Any]) -> str:
+    return check_name(_text(item, "name"))
+
+
+def _image_name(item: Mapping[str, Any]) -> str:
+    return check_image_name(_text(item, "name"))
+
+
+def _dest(item: Mapping[str, Any]) -> str:
+    return _text(item, "dest")
+
+
+def _text(item: Mapping[str, Any], member: str) -> str:
+    """Return a member that is a text. Raises ValueError."""
+    found = item.get(member)
+    if not isinstance(found, str):
+        raise ValueError(f"it has no {member}")
     return found
+
+
+def _is_nobodys(item: object) -> bool:
+    """Say whether an account is of a type that no node makes, such as an original server's own."""
+    kind = item.get("type", "") if isinstance(item, Mapping) else None
+    return isinstance(kind, str) and kind != DELEGATE
 
 
 def _same(known: Known | None, item: Mapping[str, Any]) -> bool:
@@ -128,9 +169,9 @@ def _same(known: Known | None, item: Mapping[str, Any]) -> bool:
 
 def _sliver(item: Mapping[str, Any], reading: Reading) -> Known | None:
     try:
-        return Known(item, _structure(item, Sliver))
+        return Known(item, structured(item, Sliver))
     except MalformedMessage as error:
-        reading.refused[f"sliver {item['name']}"] = _reason(error)
+        reading.refused[labelled("sliver", item["name"])] = reason(error)
         return None
 
 
@@ -146,87 +187,33 @@ def _as_it_was(known: Known, item: Mapping[str, Any], taken: Set[tuple[str, int]
     return known if sliver is known.sliver else Known.of(sliver)
 
 
-def _services(
-    items: Mapping[str, Mapping[str, Any]], known: Sequence[NodeService], refused: dict[str, str]
-) -> list[Any]:
-    before = {service.name: service for service in known}
-    found: list[Any] = []
-    for name, item in items.items():
-        try:
-            _structure(item, NodeService)
-            found.append(item)
-        except MalformedMessage as error:
-            refused[f"service {name}"] = _reason(error)
-            if name in before:
-                found.append(unstructure(before[name]))
-    return found
+def _disk_image(item: object, before: NodeSlivers | None, refused: dict[str, str]) -> Any:
+    try:
+        order = structured(item, DiskOrder)
+        if order.id:
+            check_image(order.image)
+    except (MalformedMessage, ValueError) as error:
+        refused["disk_image"] = reason(error)
+        return unstructure(before.disk_image if before else NO_DISK_ORDER)
+    return item
 
 
 def _conf_files(items: object, known: Sequence[ConfFile], refused: dict[str, str]) -> list[Any]:
-    before = {file.dest: file for file in known}
-    if not isinstance(items, list | tuple):
-        if items is not None:
-            refused["conf_files"] = f"a list wanted, {type(items).__name__} given"
-            return [unstructure(file) for file in known]
+    if items is None:
         return []
-    found: dict[str, Any] = {}
-    spoken_of: dict[str, bool] = {}
-    nameless = False
-    for number, item in enumerate(items, 1):
-        dest = item.get("dest") if isinstance(item, Mapping) else None
-        if not isinstance(item, Mapping) or not isinstance(dest, str):
-            refused[f"conf_file {number}"] = "it names no dest"
-            nameless = True
-            continue
-        name = f"conf_file {_path(dest)}"
-        if dest in spoken_of:
-            refused[name] = "is there more than once"
-            spoken_of[dest] = False
-            continue
-        # The originals leave what is not set to null.
-        plain = {key: value for key, value in item.items() if value is not None}
-        try:
-            if _structure(plain, ConfFile).enabled:
-                found[dest] = plain
-            spoken_of[dest] = True
-        except MalformedMessage as error:
-            refused[name] = _reason(error)
-            spoken_of[dest] = False
-    good = {dest: plain for dest, plain in found.items() if spoken_of[dest]}
-    # One that is not there may be the one whose name was mangled.
-    kept = {dest for dest in before if not spoken_of.get(dest, not nameless)}
-    return [*good.values(), *(unstructure(before[dest]) for dest in sorted(kept))]
-
-
-def _path(dest: str) -> str:
-    return dest if dest.isprintable() and len(dest) <= _PATH_CHARACTERS else ascii(dest[:_PATH_CHARACTERS])
-
-
-def _structure(data: object, kind: type[T]) -> T:
-    if not _speakable(data):
-        raise MalformedMessage(
-            f"{kind.__name__}: holds a character that no text may have, or is nested too deep"
-        )
-    return structure(data, kind)
-
-
-def _speakable(data: object, depth: int = 0) -> bool:
-    if depth > _DEPTH:
-        return False
-    match data:
-        case str():
-            return not _UNSPEAKABLE.search(data)
-        case Mapping():
-            return all(_speakable(item, depth + 1) for item in data.values())
-        case list() | tuple():
-            return all(_speakable(item, depth + 1) for item in data)
-    return True
-
-
-def _reason(error: MalformedMessage) -> str:
-    """Return what is wrong, without the name of our class, and with the place in words."""
-    text = re.sub(r" @ \$(?=;|$)", "", error.detail.partition(": ")[2]).replace(" @ $.", " in ")
-    return text[:_REASON_CHARACTERS]
+    if not isinstance(items, list | tuple):
+        refused["conf_files"] = f"a list wanted, {type(items).__name__} given"
+        return [unstructure(file) for file in known]
+    # The originals leave what is not set to null.
+    plain = [
+        {key: value for key, value in item.items() if value is not None}
+        if isinstance(item, Mapping)
+        else item
+        for item in items
+    ]
+    entries = Entries.of("conf_file", plain, _dest, refused)
+    counting = entries.counting(ConfFile, {file.dest: file for file in known}, refused)
+    return [item for item in counting if item.get("enabled", True)]
 
 
 def _outside(port: PortForward) -> tuple[str, int]:

@@ -202,7 +202,7 @@ class Account:
 
 @dataclass(frozen=True)
 class NodeSlivers:
-    """The reply to GetSlivers. Of two replies the one with the later timestamp counts.
+    """The reply to GetSlivers. Of two replies the one counts that is later by timestamp or `generation`.
 
     `generation` is another one after every change at the server; 0 from one that does not tell of changes.
     `disk_image` is another system that the node shall run instead of all this. `reinstall` is the run for
@@ -232,9 +232,7 @@ class NodeSlivers:
         _one_owner_each(self.slivers)
         ordered = (self.disk_image.image,) if self.disk_image.id else ()
         for image in (*self.images, *ordered):
-            check_image_name(image.name)
-            if not re.fullmatch("[0-9a-f]{64}", image.manifest):
-                raise ValueError(f"image {image.name}: the manifest is not a SHA-256 in hex")
+            check_image(image)
 
     @property
     def instantiated(self) -> tuple[Sliver, ...]:
@@ -288,6 +286,14 @@ def check_image_name(name: str) -> str:
     if not _IMAGE.fullmatch(name) or ".." in name:
         raise ValueError(f"{name!r} is not a name of 1 to 64 of a-z 0-9 . _ -")
     return name
+
+
+def check_image(image: ImageRef) -> ImageRef:
+    """Return an image. Raises ValueError when its name or its manifest's digest is none."""
+    check_image_name(image.name)
+    if not re.fullmatch("[0-9a-f]{64}", image.manifest):
+        raise ValueError(f"image {image.name}: the manifest is not a SHA-256 in hex")
+    return image
 
 
 def _unique(what: str, names: Iterable[str]) -> None:

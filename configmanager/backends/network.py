@@ -15,7 +15,7 @@ from typing import ClassVar
 from configmanager.backends import network_classes, network_kernel, network_rules
 from configmanager.backends.base import Action, Backend, Item, Node, Verb, difference
 from configmanager.backends.network_classes import HANDLE, Share
-from configmanager.backends.network_kernel import Kernel
+from configmanager.backends.network_kernel import FORWARDING, Kernel
 from configmanager.backends.network_rules import TABLE, Member
 from configmanager.backends.network_settings import FILE, Link, NetworkSettings, outgoing, read_settings
 from configmanager.kept import OfSlivers
@@ -46,7 +46,7 @@ class Network(Backend):
     """One packet filter for all slivers, and a tree of classes for each link to the outside."""
 
     name: ClassVar[str] = "network"
-    claims: ClassVar[frozenset[str]] = frozenset({f"nft:{TABLE}", f"tc:{HANDLE}"})
+    claims: ClassVar[frozenset[str]] = frozenset({f"nft:{TABLE}", f"tc:{HANDLE}", f"file:/{FORWARDING}"})
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
@@ -75,6 +75,8 @@ class Network(Backend):
         slivers = [(sliver, taken[sliver.name]) for sliver in desired.instantiated]
         members = [Member(sliver.name, slot, sliver.rspec, sliver.ports) for sliver, slot in slivers]
         self._filter(members, settings, kernel)
+        # Not before: without the rules the node would be a router between its networks.
+        self._forward(on=True)
         shares = [Share(sliver.name, sliver.slice_id, slot, sliver.rspec) for sliver, slot in slivers]
         refused = self._share(outgoing(self.node.run, self.node.root), settings.rate, shares, kernel)
         self._slots.release_others(taken, self.name)
@@ -90,6 +92,7 @@ class Network(Backend):
             self._save(digest="", shown="")
             self._nft(network_rules.ruleset((), (), self._kernel().counters))
             return
+        self._forward(on=False)
         self._nft(network_rules.removal())
         for interface in self._kernel().classes:
             self._release(interface)
@@ -108,6 +111,9 @@ class Network(Backend):
             # Sets of another version of this program cannot be changed, so they go, and with them the counts.
             self._nft(network_rules.removal() + network_rules.ruleset(members, settings.exempt, ()))
             self.node.events.tell("network.reset")
+
+    def _forward(self, *, on: bool) -> None:
+        (self.node.root / FORWARDING).write_text("1\n" if on else "0\n")
 
     def _nft(self, transaction: str) -> None:
         self.node.run(["nft", "-f", "-"], input=transaction.encode())
@@ -147,7 +153,8 @@ class Network(Backend):
             settings = (self.node.root / FILE).read_text(errors="replace")
         except FileNotFoundError:
             settings = ""
-        return _hash([kernel.tables, kernel.classes, links, slots, settings])
+        forwarding = (self.node.root / FORWARDING).read_text()
+        return _hash([kernel.tables, kernel.classes, links, slots, settings, forwarding])
 
     # --- the record ---
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from configmanager.backends.network_classes import HANDLE
 from configmanager.backends.network_rules import FAMILIES, TABLE
 from configmanager.slots import Slot
 from host.run import Runner
 
+# Whether the node passes on packets of IPv4 that are not its own.
+FORWARDING = Path("proc/sys/net/ipv4/ip_forward")
 _COUNTER = re.compile(r"^\s*counter (\S+) \{", re.MULTILINE)
 _ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
 # Of a set that rules fill, by what comes by.

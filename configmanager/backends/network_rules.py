@@ -7,7 +7,8 @@ An interface of a sliver that is not known passes nothing. See nft(8).
     prerouting, output (nat)   a published port leads to its owner
     input              from a sliver to the node itself: answers and ping
     forward            to a sliver: answers, and what came by a published port; from one: its class of traffic
-    postrouting        to a sliver: counted; from one to the outside: with the node's address
+                       between others: nothing, for a node is no router
+    postrouting        to a sliver: counted; from one to the outside: with the node's address and another port
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from itertools import pairwise
 
 from configmanager.backends.network_classes import class_id, exempt_class_id
 from configmanager.slots import Slot
@@ -26,14 +28,20 @@ FAMILIES = ("inet", "arp")
 # Counters of what was dropped.
 SPOOFED, OTHER_VERSION = "dropped_spoofed", "dropped_not_ipv4"
 ISOLATED, TO_NODE = "dropped_isolated", "dropped_to_node"
-TOO_MANY = "dropped_too_many"
-_DROPPED = (SPOOFED, OTHER_VERSION, ISOLATED, TO_NODE, TOO_MANY)
+TOO_MANY, ROUTED = "dropped_too_many", "dropped_routed"
+_DROPPED = (SPOOFED, OTHER_VERSION, ISOLATED, TO_NODE, TOO_MANY, ROUTED)
 # Of one sliver's connections: at a time, in a second, and at once. The kernel has one table for the node and
 # all slivers, of 65,536 with up to 4 GiB of memory. Counting goes through a sliver's own, and gets rid of
 # those that came to nothing more slowly than they can come; hence bounds for both.
 MOST_CONNECTIONS = 8192
 _A_SECOND, _AT_ONCE = 500, 2000
+# Where slivers are seen outside that have not published the port that they send from. One of their own choice
+# could be the node's, or another's, and what comes to it from there would come to them.
+_PORTS_OUT = (32768, 65535)
+_LEAST_PORTS = 4096
 _ANY = 'iifname "sliver*"'
+# The name "dstnat" is for prerouting alone to an older nft.
+_DSTNAT = -100
 
 _SETS = {
     "set addresses": "type ifname . ipv4_addr;",
@@ -44,6 +52,7 @@ _SETS = {
     "map sent": "type ifname : counter;",
     "map received": "type ifname : counter;",
     "map ports": "type inet_proto . inet_service : ipv4_addr . inet_service;",
+    "map leaving": "type ifname . inet_proto . inet_service : inet_service;",
 }
 # Filled by the rules themselves, so they are left as they are.
 COUNTED = ("beginning", "open")
@@ -64,7 +73,7 @@ _CHAINS = f"""table inet {TABLE} {{
         jump published
     }}
     chain published_to_node {{
-        type nat hook output priority dstnat; policy accept;
+        type nat hook output priority {_DSTNAT}; policy accept;
         jump published
     }}
     chain published {{
@@ -83,6 +92,7 @@ _CHAINS = f"""table inet {TABLE} {{
     }}
     chain through {{
         type filter hook forward priority filter; policy accept;
+        iifname != "sliver*" oifname != "sliver*" meta nfproto ipv4 counter name "{ROUTED}" drop
         {_ANY} jump leave
         oifname "sliver*" jump enter
     }}
@@ -109,7 +119,7 @@ _CHAINS = f"""table inet {TABLE} {{
     }}
     chain translated {{
         type nat hook postrouting priority srcnat; policy accept;
-        {_ANY} oifname != "sliver*" masquerade
+        {_ANY} oifname != "sliver*" jump out
     }}
 }}
 table arp {TABLE} {{
@@ -152,7 +162,33 @@ def ruleset(members: Sequence[Member], exempt: Iterable[IPv4Network], counters: 
     lines += [f"add set inet {TABLE} {name} {{ type ifname; flags dynamic; }}" for name in COUNTED]
     lines += [f"delete counter inet {TABLE} {counter}" for counter in gone]
     lines += _elements(members, exempt)
-    return "\n".join(lines) + "\n" + _CHAINS
+    return "\n".join(lines) + "\n" + _way_out(members) + _CHAINS
+
+
+def _way_out(members: Sequence[Member]) -> str:
+    """Return the chain that gives a connection its port outside: the published one, or one that is free."""
+    low, high = _widest(port.outside for member in members for port in member.ports)
+    ported = "meta l4proto { tcp, udp } masquerade to"
+    return f"""table inet {TABLE} {{
+    chain out {{
+        {ported} :iifname . meta l4proto . th sport map @leaving
+        {ported} :{low}-{high} fully-random
+        masquerade
+    }}
+}}
+"""
+
+
+def _widest(published: Iterable[int]) -> tuple[int, int]:
+    """Return the first and last of the longest run of ports out that nobody has published.
+
+    All of them, where that is too short for what slivers want of one place at a time.
+    """
+    first, last = _PORTS_OUT
+    bounds = [first - 1, *sorted({port for port in published if first <= port <= last}), last + 1]
+    gaps = [(low + 1, high - 1) for low, high in pairwise(bounds)]
+    low, high = max(gaps, key=lambda gap: gap[1] - gap[0])
+    return (low, high) if high - low >= _LEAST_PORTS else _PORTS_OUT
 
 
 def removal() -> str:
@@ -174,6 +210,11 @@ def _elements(members: Sequence[Member], exempt: Iterable[IPv4Network]) -> list[
         filled["received"].append(f'{interface} : "{received}"')
         filled["ports"] += [
             f"{port.protocol} . {port.outside} : {address} . {port.inside}" for port in member.ports
+        ]
+        # Of several for one inside the first.
+        own = {(port.protocol, port.inside): port.outside for port in reversed(member.ports)}
+        filled["leaving"] += [
+            f"{interface} . {protocol} . {inside} : {outside}" for (protocol, inside), outside in own.items()
         ]
     lines = [
         f"add element inet {TABLE} {name} {{ {', '.join(each)} }}" for name, each in filled.items() if each

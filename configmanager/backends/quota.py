@@ -101,21 +101,19 @@ def project_of(folder: Path | str) -> int:
 
 def read_use(text: str) -> dict[int, Room]:
     """Read from what repquota says as CSV what each project has now."""
-    return {number: Room(int(row["BlockUsed"]), int(row["FileUsed"])) for number, row in _rows(text)}
+    return dict(_rows(text, "BlockUsed", "FileUsed"))
 
 
 def read_report(text: str) -> dict[int, Room]:
     """Read from the same the limits of each project that has any."""
-    found = {}
-    for number, row in _rows(text):
-        room = Room(int(row["BlockHardLimit"]), int(row["FileHardLimit"]))
-        if room != Room(0, 0):
-            found[number] = room
-    return found
+    rows, none = _rows(text, "BlockHardLimit", "FileHardLimit"), Room(0, 0)
+    return {number: room for number, room in rows if room != none}
 
 
-def _rows(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(text: str, blocks: str, files: str) -> Iterator[tuple[int, Room]]:
     # It may add statistics for people.
-    table = [line for line in text.splitlines() if line.startswith(("Project,", "#"))]
-    for row in csv.DictReader(table):
-        yield int(row["Project"].removeprefix("#")), row
+    table = csv.reader(line for line in text.splitlines() if line.startswith(("Project,", "#")))
+    head = next(table, ["Project", blocks, files])
+    project, kib, inodes = (head.index(name) for name in ("Project", blocks, files))
+    for row in table:
+        yield int(row[project].removeprefix("#")), Room(int(row[kib]), int(row[inodes]))

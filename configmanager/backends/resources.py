@@ -31,6 +31,7 @@ CONTROL_GROUPS = Path("sys/fs/cgroup")
 # Where systemd keeps what was set by `systemctl set-property --runtime`.
 SET_PROPERTIES = Path("run/systemd/system.control")
 _ALL_DIGEST = "as written"
+_NO_LIMITS = Room(0, 0)
 
 
 class ProcessorsGiven(ConfigurationError):
@@ -69,10 +70,9 @@ class Resources(Backend):
             good = good and slice_files.in_force(str(self._group(ALL)), slice_files.shown(ALL_PROPERTIES))
             items.append(Item(ALL, _ALL_DIGEST if good else "", True))
         for each in written:
-            unit = _unit(each.limits.sliver)
-            good = unit not in by_hand and self._has_room(each, rooms)
-            if good and unit in groups:
-                good = slice_files.in_force(groups[unit], each.shown)
+            good = each.unit not in by_hand and self._has_room(each, rooms)
+            if good and each.unit in groups:
+                good = slice_files.in_force(groups[each.unit], each.shown)
             items.append(Item(each.limits.sliver, each.limits.digest if good else "", True))
         # A power cut came between the number and what was to be written with it.
         known = {item.name for item in items}
@@ -125,7 +125,7 @@ class Resources(Backend):
         if slot is not None:
             quotas = Quotas(self.node.run, self.node.root / SLIVERS)
             if quotas.kept:
-                quotas.limit(slot.number, Room(0, 0))
+                quotas.limit(slot.number, _NO_LIMITS)
             # The quota is all that goes by the number; the drop-in has the name.
             self._slots.release(name, self.name)
         self._forget(_unit(name))
@@ -211,12 +211,10 @@ class Resources(Backend):
     def _has_room(self, written: Written, rooms: dict[int, Room] | None) -> bool:
         if rooms is None:
             return True
-        limits = written.limits
-        if rooms.get(written.project, Room(0, 0)) != Room(limits.disk, limits.inodes):
+        if rooms.get(written.project, _NO_LIMITS) != written.room:
             return False
         try:
-            folder = f"{self._slivers}/{machine_name(limits.sliver)}"
-            return quota.project_of(folder) == written.project
+            return quota.project_of(f"{self._slivers}/{written.machine}") == written.project
         except FileNotFoundError:
             return True
 

@@ -15,7 +15,10 @@ from functools import cached_property
 from pathlib import Path
 
 from configmanager.backends.cpu_weights import SLIVERS_WEIGHT
+from configmanager.backends.quota import Room
+from configmanager.backends.units import sliver_slice
 from wire.rspec import RSpec
+from wire.slivers import machine_name
 
 FOLDER = Path("etc/systemd/system")
 FILE_NAME = "50-configmanager.conf"
@@ -74,11 +77,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class Written:
-    """A drop-in as it was found: its limits, the project of its quota, and what it says to systemd."""
+    """A drop-in as it was found: its limits, the project of its quota, and what it says to systemd.
+
+    What follows from it is worked out once: a pass looks at a thousand of them.
+    """
 
     limits: Limits
     project: int
     properties: dict[str, str]
+
+    @cached_property
+    def machine(self) -> str:
+        """The sliver's name as a host."""
+        return machine_name(self.limits.sliver)
+
+    @cached_property
+    def unit(self) -> str:
+        """The sliver's slice unit."""
+        return sliver_slice(self.machine)
+
+    @cached_property
+    def room(self) -> Room:
+        """What its quota has to be."""
+        return Room(self.limits.disk, self.limits.inodes)
 
     @cached_property
     def shown(self) -> dict[str, str]:

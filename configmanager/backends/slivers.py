@@ -202,7 +202,9 @@ class Slivers(Backend):
             made = self._make_tree(desired, sliver, slot, made)
             made = self._write(sliver, slot, made)
             self._accounts.ensure(sliver.name, slot.account, sliver_files.keys_text(sliver))
-            self._collect_images()
+            # Where only settings are others, no image has become unused.
+            if not made.digest:
+                self._collect_images()
             made = self._records.change(name, digest=self._digests.get(sliver))
             if sliver.rspec.enabled and not made.held:
                 if not network_kernel.knows(self.node.run, slot):
@@ -234,7 +236,8 @@ class Slivers(Backend):
         ref = ImageRef(sliver.image, manifest) if manifest else desired.image(sliver.image)
         if ref is None:
             raise NoSliverImage(f"{sliver.name} wants the image {sliver.image!r}")
-        made = self._records.change(made.name, manifest=ref.manifest)
+        if ref.manifest != made.manifest:
+            made = self._records.change(made.name, manifest=ref.manifest, digest="")
         image = self._images.obtain(ref)
         if not exists:
             tree.make(self.node.run, slot, image, seeds_of(sliver, image))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from host.run import Runner
 # Starting may wait for the unit's own time limit, which is the one to end it.
 START_SECONDS = 330.0
 STOP_SECONDS = 180.0
+_PROPERTY = re.compile("^(.*?)=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def properties(run: Runner, units: Sequence[str], names: Sequence[str]) -> dict[
     shown = run(["systemctl", "show", f"--property=Id,{','.join(names)}", "--", *units]).stdout
     found = {}
     for block in shown.strip().split("\n\n"):
-        values = dict(line.partition("=")[::2] for line in block.splitlines())
+        values = dict(_PROPERTY.findall(block))
         found[values.pop("Id", "")] = values
     return {unit: found.get(unit, {}) for unit in units}
 

@@ -41,7 +41,8 @@ def main() -> None:
     folder, address, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     configuration = replace(parse(key_file(folder / "state"), "plnode.txt"), server=address)
     # The key medium and the network of this machine are not the node's.
-    upstream.connect = lambda *_: Link(client_for(configuration, "127.0.0.1"), configuration)  # type: ignore[assignment]
+    link = Link(client_for(configuration, "127.0.0.1"), configuration, "127.0.0.1")
+    upstream.connect = lambda *_: link  # type: ignore[assignment]
     sink = ServerSink()
     events = Events("configmanager", (sink,))
     outcomes: list[Outcome] = []
@@ -59,6 +60,8 @@ def main() -> None:
     thread = threading.Thread(target=manager.run, args=(reboots, manager.stop, outcomes.append))
     thread.start()
     while not outcomes:
+        if not thread.is_alive():
+            raise SystemExit("the manager has ended")
         time.sleep(0.1)
     # What the first pass leaves to do is not idling.
     time.sleep(2)

@@ -87,7 +87,6 @@ def joined(bare: Node) -> Iterator[Site]:
         command("ip", "route", "add", EXEMPT, "via", OUTSIDE)
         links = stack.enter_context(ExitStack())
         a, b = (links.enter_context(linked(Slot(number))) for number in (1, 2))
-        forwarding.write_text("1")
         stack.callback(forwarding.write_text, before)
         site = Site(network, a, b, outside, links)
         try:

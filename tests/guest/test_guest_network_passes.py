@@ -26,9 +26,9 @@ def traces() -> str:
     """All that the backend leaves anywhere."""
     qdiscs = command("tc", "qdisc", "show")
     record = Path("/var/lib/configmanager/network.json")
-    return (
-        command("nft", "list", "ruleset") + ("51fe" if "51fe:" in qdiscs else "") + str(record.exists() or "")
-    )
+    forwards = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip("0\n")
+    tree = "51fe" if "51fe:" in qdiscs else ""
+    return command("nft", "list", "ruleset") + tree + str(record.exists() or "") + forwards
 
 
 def test_what_somebody_changes_is_put_right_and_nothing_stays(site: Site, told: list[Event]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.test_configmanager_sliver_kills import (
     fake,
     points,
+    test_a_folder_that_vanished_leaves_no_image_behind,
     test_changing,
     test_making,
     test_making_anew_never_lays_what_was_written_over_another_image,
@@ -23,6 +24,7 @@ __all__ = [
     "fake",
     "kernel",
     "points",
+    "test_a_folder_that_vanished_leaves_no_image_behind",
     "test_a_number_is_free_only_when_nothing_goes_by_it",
     "test_changing",
     "test_making",

@@ -14,6 +14,7 @@ import pytest
 
 from configmanager.backends import quota
 from configmanager.backends.network_classes import HANDLE
+from configmanager.backends.network_kernel import FORWARDING
 from host.mounts import Mount
 from host.run import Completed
 from tests.unit.configmanager_fakes import FakeRunner
@@ -39,6 +40,13 @@ class FakeKernel(FakeRunner):
         self.queues: dict[str, set[str]] = {}
         self.projects: dict[int, int] = {}
         self.rooms: dict[int, tuple[int, int]] = {}
+        (root / FORWARDING).parent.mkdir(parents=True)
+        (root / FORWARDING).write_text("0\n")
+
+    @property
+    def forwards(self) -> bool:
+        """Whether it passes packets on."""
+        return (self.root / FORWARDING).read_text() == "1\n"
 
     def __call__(self, argv: Sequence[Any], *, input: bytes | None = None, **more: Any) -> Completed:
         words = [str(word) for word in argv]

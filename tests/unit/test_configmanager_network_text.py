@@ -44,6 +44,34 @@ def test_rules_know_each_sliver_by_interface_and_address() -> None:
     assert "exempt { 192.0.2.0/24 }" in text
 
 
+@pytest.mark.parametrize(
+    ("published", "left"),
+    [
+        ((), "32768-65535"),
+        ((80, 32767), "32768-65535"),
+        ((40_000, 40_001), "40002-65535"),
+        ((32768, 65535, 60_000), "32769-59999"),
+        # Better a port that is another's by chance than none.
+        (range(32768, 65536), "32768-65535"),
+        (range(33000, 65536, 1000), "32768-65535"),
+    ],
+)
+def test_slivers_go_out_from_ports_that_nobody_has_published(published: Sequence[int], left: str) -> None:
+    ports = tuple(PortForward("tcp", port, 80) for port in published)
+    text = network_rules.ruleset([WEB, Member("all", Slot(6), RSpec(), ports)], [], [])
+    assert lines_with(text, "fully-random") == [
+        f"meta l4proto {{ tcp, udp }} masquerade to :{left} fully-random"
+    ]
+
+
+def test_who_has_published_a_port_twice_goes_out_from_the_first() -> None:
+    ports = (PortForward("tcp", 8081, 80), PortForward("tcp", 8080, 80), PortForward("udp", 8080, 80))
+    text = network_rules.ruleset([Member("a", Slot(6), RSpec(), ports)], [], [])
+    (line,) = lines_with(text, "add element", " leaving ")
+    elements = line.partition("{ ")[2].removesuffix(" }").split(", ")
+    assert sorted(elements) == ['"sliver6" . tcp . 80 : 8081', '"sliver6" . udp . 80 : 8080']
+
+
 def test_counters_stay_but_for_those_of_slivers_that_are_gone() -> None:
     text = network_rules.ruleset([WEB], [], [*WEB.counters, *DNS.counters, network_rules.SPOOFED])
     assert not re.search(r"(flush|delete|reset|destroy) (table|counter)s? inet slivers.*(web|dropped)", text)

@@ -41,7 +41,7 @@ def test_the_newer_reply_counts_and_another_nodes_never_does(file: Path) -> None
     records = Records(file)
     records.store(told(ONE))
     with pytest.raises(StaleConfiguration):
-        records.store(told(timestamp=999))
+        records.store(unstructure(replace(REPLY, timestamp=999, generation=6)))
     with pytest.raises(WrongNode):
         records.store(unstructure(replace(REPLY, node_id=2)))
     assert records.load() == Records(file).load() == REPLY
@@ -262,7 +262,7 @@ def test_a_services_fault_is_its_own(file: Path) -> None:
     records.store(told(ONE))
     services = [{"name": "clock", "unit": "nothing"}, {"name": "other", "unit": "[Service]\n"}]
     whole = records.store({**plain(), "services": services})
-    assert [(each.name, each.unit) for each in whole.services] == [
+    assert sorted((each.name, each.unit) for each in whole.services) == [
         ("clock", "[Service]\n"),
         ("other", "[Service]\n"),
     ]
@@ -276,37 +276,18 @@ def test_a_services_fault_is_its_own(file: Path) -> None:
         [],
         {"timestamp": 1001},
         {**plain(), "slivers": {}},
+        {name: value for name, value in plain().items() if name != "slivers"},
         {**plain(), "slivers": "demo_two"},
         {**plain(), "services": 1},
-        {**plain(), "images": [{"name": "sliver", "manifest": "x"}]},
+        {**plain(), "images": {"name": "sliver", "manifest": "x"}},
         {**plain(), "timestamp": "1001"},
         {**plain(), "timestamp": 10**400},
         {**plain(), "timestamp": 1_795_223_632_000},
         {**plain(), "timestamp": -1},
         {**plain(), "more": nested(500)},
-        plain(item(), item()),
-        plain(item("a_b"), item("a-b")),
-        {**plain(), "slivers": [7]},
-        {**plain(), "slivers": [{"slice_id": 1, "expires": 2}]},
-        *[
-            plain(item(name))
-            for name in (
-                "",
-                "a/b",
-                "..",
-                "a\0b",
-                "-a",
-                "a" * 33,
-                "d\u0435mo_two",
-                "demo_two\n",
-                "Demo",
-                "a.b",
-            )
-        ],
-        plain(item(name=7)),  # type: ignore[arg-type]
     ],
 )
-def test_slivers_that_cannot_be_told_apart_refuse_the_whole(file: Path, damage: object) -> None:
+def test_a_reply_that_is_none_changes_nothing(file: Path, damage: object) -> None:
     records = Records(file)
     records.store(told(ONE))
     with pytest.raises(MalformedMessage):

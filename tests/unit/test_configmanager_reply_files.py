@@ -68,7 +68,7 @@ def test_of_two_for_one_place_neither_counts() -> None:
 def test_where_a_name_was_mangled_nothing_is_taken_away(mangled: object) -> None:
     assert said([mangled, {"dest": "/etc/new", "content": ""}]) == (
         {"/etc/new": b"", "/etc/motd": b"hello\n", "/etc/hosts.extra": b""},
-        ["conf_file 1"],
+        ["conf_file number 1"],
     )
 
 

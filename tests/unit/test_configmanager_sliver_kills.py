@@ -6,6 +6,7 @@ Here at some points, in tests/host at each. The same with real kills and a runni
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,10 @@ def has_nothing(fake: FakeNode) -> bool:
     return Slots(fake.root).all() == {} and left <= {"passwd", "shadow", "slots.json"}
 
 
+def images(fake: FakeNode) -> set[str]:
+    return {path.name for path in (fake.root / "var/lib/slivers/.images").iterdir()}
+
+
 @pytest.mark.parametrize("then", [DESIRED, NOTHING], ids=["wanted", "unwanted"])
 def test_making(fake: FakeNode, points: Points, every: int, then: NodeSlivers) -> None:
     for _ in cut_short(fake, points, every, passes(NOTHING), passes(DESIRED)):
@@ -168,3 +173,16 @@ def test_making_anew_never_lays_what_was_written_over_another_image(
         passes(NEWER)(Slivers(fake.node))
         assert is_settled(fake, NEWER)
         assert data.exists() == (OLD in settings.read_text())
+        assert images(fake) == {OLD if data.exists() else NEW}
+
+
+def test_a_folder_that_vanished_leaves_no_image_behind(fake: FakeNode, points: Points, every: int) -> None:
+    def lost(backend: Slivers) -> None:
+        passes(NOTHING)(backend)
+        passes(DESIRED)(backend)
+        shutil.rmtree(fake.root / "var/lib/slivers/demo-one")
+
+    for _ in cut_short(fake, points, every, lost, passes(NEWER)):
+        passes(NEWER)(Slivers(fake.node))
+        assert is_settled(fake, NEWER)
+        assert images(fake) == {NEW}

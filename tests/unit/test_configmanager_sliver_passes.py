@@ -14,6 +14,7 @@ from configmanager import plugins
 from configmanager.backends import quota, sliver_start, sliver_tree
 from configmanager.backends.base import Backend, Node
 from configmanager.backends.network import Network
+from configmanager.backends.network_kernel import FORWARDING
 from configmanager.backends.resources import Resources
 from configmanager.backends.sliver_start import Starter
 from configmanager.backends.slivers import Slivers
@@ -78,9 +79,11 @@ def bound(kernel: FakeKernel, slot: Slot) -> set[str]:
 def is_empty(kernel: FakeKernel) -> bool:
     left = {path.name for path in kernel.root.rglob("*") if path.is_file()}
     rooms = set(kernel.rooms.values()) - {(0, 0)}
-    return (
-        not kernel.table and not kernel.classes and not rooms and left <= {"passwd", "shadow", "slots.json"}
-    )
+    return not (kernel.table or kernel.classes or rooms or kernel.forwards) and left - {"ip_forward"} <= {
+        "passwd",
+        "shadow",
+        "slots.json",
+    }
 
 
 def test_all_of_it_is_made_and_removed_in_one_pass_each(kernel: FakeKernel, tmp_path: Path) -> None:
@@ -218,3 +221,27 @@ def test_what_cannot_be_stopped_is_shut_off_from_the_network(kernel: FakeKernel,
     link.rmdir()
     assert make_so(node, NOTHING) == []
     assert is_empty(kernel)
+
+
+def test_the_node_forwards_while_the_rules_are_there(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, states = node_with(kernel, tmp_path), []
+    filtered = kernel._kernels_nft
+
+    def watched(words: list[str], text: str) -> str:
+        listed = filtered(words, text)
+        if text:
+            states.append((bool(kernel.table), kernel.forwards))
+        return listed
+
+    monkeypatch.setattr(kernel, "_kernels_nft", watched)
+    make_so(node, DESIRED)
+    assert (states, kernel.forwards) == ([(True, False)], True)
+    # Somebody, or a reboot.
+    (tmp_path / FORWARDING).write_text("0\n")
+    make_so(node, DESIRED)
+    assert kernel.forwards
+    states.clear()
+    make_so(node, NOTHING)
+    assert states == [(False, False)]

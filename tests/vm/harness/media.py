@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -87,12 +88,10 @@ def remastered(path: Path, iso: Path, old: str, new: str) -> Path:
 
 def made_at(iso: Path) -> int:
     """Return when a boot medium says that it was made, in Unix seconds."""
-    told = iso.parent / f"{iso.name}.json"
-    told.unlink(missing_ok=True)
-    run("osirrox", "-indev", iso, "-extract", "/live/medium.json", told)
-    found = json.loads(told.read_text())["made"]
-    assert isinstance(found, int)
-    return found
+    with tempfile.TemporaryDirectory() as name:
+        told = Path(name) / "medium.json"
+        run("osirrox", "-indev", iso, "-extract", "/live/medium.json", told)
+        return int(json.loads(told.read_text())["made"])
 
 
 def dated(path: Path, iso: Path, made: int, files: Mapping[str, bytes] = MappingProxyType({})) -> Path:

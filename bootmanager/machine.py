@@ -11,7 +11,7 @@ from transitions import Machine
 class State(StrEnum):
     """Where bootmanager is. AUTO asks what is wanted; CHAINED has handed the machine over.
 
-    IMAGE writes another system onto the disk, OTHER starts it.
+    AUTO hands it over to a newer boot medium. IMAGE writes another system onto the disk, OTHER starts it.
     """
 
     AUTO = "auto"
@@ -39,6 +39,7 @@ TRANSITIONS: tuple[tuple[str, State, State], ...] = (
     ("installed", State.INST, State.BOOT),
     ("installed", State.RINS, State.BOOT),
     ("written", State.IMAGE, State.OTHER),
+    ("chain", State.AUTO, State.CHAINED),
     ("chain", State.BOOT, State.CHAINED),
     ("chain", State.OTHER, State.CHAINED),
     ("fail", State.AUTO, State.DBG),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from bootmanager.machine import State
@@ -48,6 +49,8 @@ PLANS: dict[State, tuple[str, ...]] = {
     State.DBG: (),
     State.CHAINED: (),
 }
+# What follows AUTO's when the server has answered, and hears what is done.
+MEDIUM_STEPS = ("update_medium",)
 
 
 class UnknownStep(ConfigurationError):
@@ -59,22 +62,25 @@ class UnknownStep(ConfigurationError):
 
 
 def steps_for(state: State, known: tuple[type, ...] = ()) -> tuple[Step, ...]:
-    """Return the steps of a state, checked so that every fact one needs is given before it.
+    """Return the steps of a state. What `known` means, and what it raises, is that of steps_named()."""
+    return steps_named(PLANS[state], known)
+
+
+def steps_named(names: Sequence[str], known: tuple[type, ...] = ()) -> tuple[Step, ...]:
+    """Return steps, checked so that every fact one needs is given before it.
 
     `known` are the classes of facts that there are already. Raises UnknownStep; a plan whose facts do
     not add up is a fault of this program and raises ValueError.
     """
     offered = {entry.name: entry for entry in entry_points(group=GROUP)}
     have, found = set(known), []
-    for name in PLANS[state]:
+    for name in names:
         if name not in offered:
-            raise UnknownStep(f"{name}, wanted for state {state}")
+            raise UnknownStep(f"{name}, wanted by a plan")
         step = offered[name].load()()
         missing = [kind.__name__ for kind in step.needs if kind not in have]
         if missing:
-            raise ValueError(
-                f"step {name} of {state} needs {', '.join(missing)}, which no earlier step gives"
-            )
+            raise ValueError(f"step {name} needs {', '.join(missing)}, which no earlier step gives")
         have.update(step.gives)
         found.append(step)
     return tuple(found)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bootmanager.debug import DebugMode
 from bootmanager.engine import Engine
 from bootmanager.machine import NodeMachine, State
-from bootmanager.plan import steps_for
+from bootmanager.plan import MEDIUM_STEPS, steps_for, steps_named
 from bootmanager.preview import plan_text
 from bootmanager.remembered import remember, remembered
 from bootmanager.send_report import FailureReport
-from host.boot import Chain, leave
+from bootmanager.standing import load as load_standing
+from host.boot import Chain, ChainHow, leave
 from host.http import AnswerTooLong, NotAtServer, ServerUntrusted
 from host.mark import NotInstalled, read_mark
 from host.memory import PeakMemory
@@ -21,6 +22,7 @@ from hwdetect.inventory import Inventory, describe
 from images.disk_record import DiskRecords
 from images.neighbours import Neighbours
 from steps.base import Facts, Step
+from steps.update_medium import Untouched
 from wire.errors import BootError, TransientError
 from wire.messages import NodeDetails, RunLevel
 from wire.nodeconf import NodeConfiguration
@@ -37,6 +39,9 @@ class Program:
         self._host = host
         self._sink = sink
         self._engine = Engine(host)
+        # The program may have been started again in this boot.
+        if host.options.state == "auto" and load_standing(host.state_dir) is None:
+            self._engine.facts = Facts((Untouched(),))
         self._forced = host.options.state
         self._machine = NodeMachine(self._entered)
         self._debug = DebugMode(self._engine, self._connect)
@@ -129,6 +134,10 @@ class Program:
             return
         details = self._engine.facts[NodeDetails]
         self._connect(self._engine)
+        self._engine.execute(steps_named(MEDIUM_STEPS, self._engine.facts.kinds()))
+        if Chain in self._engine.facts:
+            self._chain()
+            return
         newest = remember(self._engine.facts)
         if newest > details.generation:
             # A server restored from a backup. What it says now is what counts; the copy stays as it is.
@@ -175,7 +184,10 @@ class Program:
     def _chain(self) -> None:
         how = self._engine.facts[Chain].how
         self._host.events.tell("chain.started", how=str(how))
-        self._machine.fire("chain", _("what is on the disk starts by {how}", how=how))
+        why = _("what is on the disk starts by {how}", how=how)
+        if how is ChainHow.MEDIUM:
+            why = _("a newer boot medium starts in place of this one")
+        self._machine.fire("chain", why)
         what = _("the server to take the last events")
         self._host.events.tell("wait.started", **{"for": what, "seconds": FLUSH_SECONDS})
         self._sink.flush(FLUSH_SECONDS)

@@ -47,6 +47,8 @@ class ConsoleView:
                 return self._progress(str(data["step"]), data.get("fraction"), data["detail"])
             case "hardware.lacking":
                 return _("hardware that cannot be used: {devices}", devices="; ".join(data["devices"]))
+            case "medium.kept":
+                return _("a newer boot medium is not started: {detail}", **data)
             case "wait.started":
                 return _("waiting for {what}, at most {seconds:.0f} s", what=data["for"], **data)
             case "network.up":

@@ -5,6 +5,7 @@ A personal one, for sites with one stick a node, has the node's identity in a pa
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from wire.trust import BOOT_MEDIUM_ROOT
 # As build/images.py names the medium.
 LABEL = b"BMBOOT"
 # The medium lays all of live/*.squashfs over one another, later names on top (docs/recipes.md).
-LAYER = "/live/30-deployment.squashfs"
+LAYER = "30-deployment.squashfs"
 # The identity's partition: the first is the ISO 9660 file system, the second the EFI system partition.
 _PARTITION, _FAT = "3", "0x0c"
 _SECONDS = 600.0
@@ -41,10 +42,9 @@ def write_boot_medium(
         # Of mode 0700: nobody else sees the identity.
         with tempfile.TemporaryDirectory(prefix=".boot-", dir=path.absolute().parent) as name:
             folder = Path(name)
-            layer, image = folder / "layer.squashfs", folder / "boot.iso"
-            run(["mksquashfs", _tree(folder / "tree", root), layer, *["-all-root", "-quiet", "-no-progress"]])
+            layer, image = deployment_layer(folder, root, run), folder / "boot.iso"
             # Boot records and partitions are made again as they were found.
-            words: list[str | Path] = ["-boot_image", "any", "replay", "-map", layer, LAYER]
+            words: list[str | Path] = ["-boot_image", "any", "replay", "-map", layer, f"/live/{LAYER}"]
             # By that GRUB tells Linux which medium it is: another one than the general one beside it.
             words += ["-volume_date", "uuid", f"{datetime.now(UTC):%Y%m%d%H%M%S%f}"[:16]]
             if identity is not None:
@@ -56,6 +56,18 @@ def write_boot_medium(
             sync_folder(path.absolute().parent)
     except OSError as error:
         raise CannotWriteMedium(f"{path}: {error.strerror}") from None
+
+
+def deployment_layer(folder: Path, root: bytes, run: Runner) -> Path:
+    """Make the layer with the root metadata to trust in a folder; equal metadata give equal bytes.
+
+    Raises CommandFailed, CommandMissing, OSError.
+    """
+    layer, times = folder / LAYER, ["-all-time", "0", "-mkfs-time", "0"]
+    tree = _tree(folder / "tree", root)
+    run(["mksquashfs", tree, layer, "-all-root", *times, "-quiet", "-no-progress"])
+    shutil.rmtree(tree)
+    return layer
 
 
 def _is_general_medium(iso: Path) -> bool:

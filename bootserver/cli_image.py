@@ -18,6 +18,7 @@ from images.diff import bytes_to_fetch, compare, entries_of
 from images.manifest import ImageKind, Manifest, parse
 from images.store import BlobStore
 from wire.errors import ConfigurationError, VerificationError
+from wire.medium import IMAGE as BOOT_MEDIUM
 
 _MIB = 2**20
 
@@ -45,6 +46,8 @@ def publish(name: str, paths: tuple[Path, ...], form: str) -> None:
     A path is a folder, a tar archive (plain, gzip, bzip2, xz, zstd), an OCI image (folder or archive); or one
     whole-disk image (raw or qcow2). The image is signed. Nodes that use it are told of it from now on.
     """
+    if name == BOOT_MEDIUM:
+        raise click.UsageError(f"{name} are boot media, published by: bootserver media publish ISO")
     manifest, new = publish_image(open_state(), name, paths, Runner())
     if form == "json":
         print_json({"name": name, "manifest": manifest.digest, "bytes": manifest.size, "new": new})

@@ -13,7 +13,9 @@ from bootserver import nodes
 from bootserver.bootmedium import write_boot_medium
 from bootserver.cli_state import open_state
 from bootserver.media import EnrolmentFile, KeyFile, NoServerUrl, write_dongle_mark, write_key_medium
+from bootserver.medium_image import publish_medium
 from bootserver.metadata import trusted_root
+from bootserver.output import format_option, moment, print_json
 from bootserver.state import State
 from host.run import Runner
 from wire.enrolment import Token
@@ -99,6 +101,23 @@ def make(iso: Path, file: Path, node: str, **options: Any) -> None:
     identity = _key_file(state, node, **options) if node else None
     write_boot_medium(iso, file, trusted_root(state.metadata), Runner(), identity)
     click.echo(f"wrote {file}")
+
+
+@media.command()
+@click.argument("iso", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@format_option
+def publish(iso: Path, form: str) -> None:
+    """Let nodes start the boot medium ISO in place of their own, if that is older.
+
+    Each does so once it has checked in, if it has a dongle: from there, when all is verified. What is plugged
+    in stays as it is. A medium that was started and did not report is not started again.
+    """
+    manifest, medium, new = publish_medium(open_state(), iso, Runner())
+    if form == "json":
+        print_json({"manifest": manifest.digest, "bytes": manifest.size, "made": medium.made, "new": new})
+    else:
+        size, again = f"{manifest.size / 2**20:.1f} MiB", "" if new else ", as published before"
+        click.echo(f"{manifest.digest} {size}, made {moment(medium.made)}{again}")
 
 
 @media.command()

@@ -90,7 +90,9 @@ class LiveView:
             case "confirm.asked":
                 self.waiting("a technician is asked at the console")
             case "chain.started":
-                self.waiting(f"the installed system starts by {_text(event, 'how')}")
+                how = _text(event, "how")
+                newer = "a newer boot medium starts"
+                self.waiting(newer if how == "medium" else f"the installed system starts by {how}")
             case "reboot":
                 self.waiting(f"the node reboots: {_text(event, 'reason')}")
             case "sliver.started" | "service.started" as name:

@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlalchemy import String, cast, select
 from sqlalchemy.orm import Session
 
+from bootserver.ramdisk import append
 from bootserver.signing import Signing
 from bootserver.state import State
 from bootserver.tables import Node, Setting
@@ -26,11 +27,11 @@ from host.run import CommandFailed, Runner
 from images.manifest import sha256
 from images.store import BlobStore
 from wire.errors import ConfigurationError
+from wire.medium import KERNEL, RAMDISK
 from wire.trust import LAYERS_FILE, MEDIUM_TARGETS
 
 PUBLISHED = "netboot"
 ARGUMENTS = "netboot-arguments"
-KERNEL, RAMDISK = "vmlinuz", "initrd"
 _KEY_CHARACTERS = 16
 _SECONDS = 600.0
 _MODULES = "usr/lib/modules"
@@ -78,13 +79,13 @@ def _take(folder: Path, iso: Path, run: Runner) -> tuple[str, bytes]:
     """Make the folder of this medium unless it is there; return its key, and the list of its layers."""
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as name:
         work = Path(name)
-        medium = _extract(iso, work / "medium", run)
+        medium = extract(iso, work / "medium", run)
         layers = sorted(medium.glob("*.squashfs"))
         listed = "".join(f"{_digest(layer)}  {layer.name}\n" for layer in layers).encode()
         parts = "".join(f"{_digest(medium / file)}\n" for file in (KERNEL, RAMDISK)).encode()
         key = sha256(parts + listed)[:_KEY_CHARACTERS]
         if not (folder / key).is_dir():
-            _append(medium / RAMDISK, _archive(work, layers, listed, run))
+            _add_to_ramdisk(medium / RAMDISK, work / "tree", layers, listed, run)
             (medium / LAYERS_FILE).write_bytes(listed)
             _keep(medium, folder / key)
     return key, listed
@@ -122,7 +123,11 @@ def _addresses(inventory: object) -> set[str]:
     return {str(row.get("mac")).lower() for row in rows if isinstance(row, dict)}
 
 
-def _extract(iso: Path, medium: Path, run: Runner) -> Path:
+def extract(iso: Path, medium: Path, run: Runner) -> Path:
+    """Copy kernel, ramdisk and layers out of a boot medium's image into the new folder `medium`; return it.
+
+    Raises NotBootMediumImage, CommandMissing, OSError.
+    """
     words: list[str | Path] = ["-osirrox", "on", "-indev", iso, "-extract", "/live", medium]
     try:
         run(["xorriso", *words], timeout=_SECONDS)
@@ -138,9 +143,8 @@ def _extract(iso: Path, medium: Path, run: Runner) -> Path:
     return medium
 
 
-def _archive(work: Path, layers: Iterable[Path], listed: bytes, run: Runner) -> bytes:
-    """Return what goes behind the initial ramdisk: the list, drivers and all that they need."""
-    tree = work / "tree"
+def _add_to_ramdisk(ramdisk: Path, tree: Path, layers: Iterable[Path], listed: bytes, run: Runner) -> None:
+    """Put the list, drivers and all that they need behind the initial ramdisk."""
     for layer in layers:
         run(["unsquashfs", "-no-progress", "-quiet", "-no-xattrs", "-dest", tree, layer, _MODULES])
         if (tree / _MODULES).is_dir():
@@ -154,13 +158,7 @@ def _archive(work: Path, layers: Iterable[Path], listed: bytes, run: Runner) -> 
         wanted += [version / name for name in _with_needed((version / "modules.dep").read_text())]
         # They tell udev which driver is whose, and know all of the system's, most of which are not there yet.
         wanted += [file for file in version.glob("modules.*") if file.suffix not in _FOR_PEOPLE]
-    names = {path.relative_to(tree) for path in wanted}
-    names |= {folder for path in names for folder in path.parents[:-1]}
-    archive = work / "archive"
-    words: list[str | Path] = ["--create", "--format=newc", "--quiet", "--null", "--owner=0:0"]
-    order = "".join(f"{name}\0" for name in sorted(names))
-    run(["cpio", *words, "--reproducible", "-D", tree, "-O", archive], input=order.encode())
-    return archive.read_bytes()
+    append(ramdisk, tree, wanted, run)
 
 
 def _with_needed(dependencies: str) -> set[str]:
@@ -170,12 +168,6 @@ def _with_needed(dependencies: str) -> set[str]:
     }
     # The file names all that a module needs, also indirectly.
     return {each for name in needs if _NETWORK_CARDS.fullmatch(name) for each in (name, *needs[name])}
-
-
-def _append(ramdisk: Path, archive: bytes) -> None:
-    with ramdisk.open("ab") as file:
-        # The kernel looks for a further archive at multiples of four bytes.
-        file.write(bytes(-file.tell() % 4) + archive)
 
 
 def _keep(medium: Path, folder: Path) -> None:

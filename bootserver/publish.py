@@ -28,16 +28,19 @@ log = logging.getLogger(__name__)
 UPDATES = 3
 
 
-def publish(state: State, name: str, paths: Sequence[Path], run: Runner) -> tuple[Manifest, bool]:
+def publish(
+    state: State, name: str, paths: Sequence[Path], run: Runner, made: int = 0
+) -> tuple[Manifest, bool]:
     """Make `paths`, later ones laid over earlier ones, the image `name`; say whether that is something new.
 
+    `made` is when a boot medium was made, in Unix seconds; 0 for other images.
     Raises NotAnImage, CommandFailed, StoreUnusable, OSError; nothing is published then.
     """
     with state.blobs.held():
         manifest = _make(state, name, paths, run)
         with state.database.write() as session:
             # Signed first: a node that is told of it finds it signed.
-            signed = Signing(state.metadata, session, state.master).publish(manifest)
+            signed = Signing(state.metadata, session, state.master).publish(manifest, made)
             new = catalogue.publish(session, name, manifest.digest) or signed
             former = [item.manifest for item in catalogue.publications(session) if item.name == name]
         for digest in [digest for digest in former if digest != manifest.digest][:UPDATES]:

@@ -33,6 +33,7 @@ from host.files import write_atomic
 from images.manifest import Manifest
 from wire import pem
 from wire.errors import ConfigurationError, VerificationError
+from wire.medium import MADE_FIELD
 from wire.sealing import MasterKey
 from wire.trust import OFFLINE_FIELD
 
@@ -130,13 +131,18 @@ class Signing(Repository):
             pass
         self._publish_changes()
 
-    def publish(self, manifest: Manifest) -> bool:
-        """Make an image's manifest the target of that name; say whether that is new. Raises NotSigning."""
-        return self.vouch(manifest.name, manifest.to_bytes())
+    def publish(self, manifest: Manifest, made: int = 0) -> bool:
+        """Make an image's manifest the target of that name; say whether that is new. Raises NotSigning.
 
-    def vouch(self, name: str, data: bytes, instead_of: Collection[str] = ()) -> bool:
+        `made` is when a boot medium was made, in Unix seconds; 0 for other images.
+        """
+        return self.vouch(manifest.name, manifest.to_bytes(), made=made)
+
+    def vouch(self, name: str, data: bytes, instead_of: Collection[str] = (), made: int = 0) -> bool:
         """Make `data` the target of that name, other names none; say if that is new. Raises NotSigning."""
         target = TargetFile.from_data(name, data, ["sha256"])
+        if made:
+            target.unrecognized_fields["custom"] = {MADE_FIELD: made}
         self._require()
         if self.targets().targets.get(name) == target:
             return False

@@ -58,8 +58,8 @@ def _changes(name: str, event: dict[str, Any]) -> dict[str, Any]:
         case "chain.started":
             how = _text(event, "how")
             # The other system tells nothing; this stays what is known.
-            runs = "another system runs" if how == "disk" else f"starting the installed system ({how})"
-            return {**idle, "title": runs}
+            others = {"disk": "another system runs", "medium": "starting a newer boot medium"}
+            return {**idle, "title": others.get(how, f"starting the installed system ({how})")}
         case "runlevel":
             return {**idle, "error": {}} if event.get("run_level") == "boot" else {}
     return {}

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import aptsources
@@ -91,7 +93,11 @@ def obtain_iso(medium: Path, project: Path) -> Path:
     def make(work: Path, out: Path) -> None:
         esp = work / "esp.img"
         make_esp(medium, esp)
+        # By this a node knows which of two media is newer. It is in no key: what is kept is not made anew.
+        told = work / "medium.json"
+        told.write_text(json.dumps({"made": int(time.time()), "of": key}) + "\n", "utf-8")
         content = {
+            "live/medium.json": told,
             "live/vmlinuz": medium / "vmlinuz",
             "live/initrd": medium / "initrd",
             "live/10-distribution.squashfs": medium / "distribution.squashfs",

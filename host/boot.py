@@ -14,17 +14,19 @@ CHAIN_ONCE = "bm_chain_once=1"
 
 
 class ChainHow(StrEnum):
-    """How the installed system is started."""
+    """What is started after this system, and how: the installed one, by kexec or by a reboot."""
 
     KEXEC = "kexec"
     REBOOT = "reboot"
     # Another system, by the disk's own boot loader (see host/start_disk.py).
     DISK = "disk"
+    # A newer boot medium from the dongle, by kexec.
+    MEDIUM = "medium"
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The installed system is ready to be started, this way."""
+    """What comes after this system is ready to be started, this way."""
 
     how: ChainHow
 
@@ -35,5 +37,6 @@ def kexec_loaded() -> bool:
 
 
 def leave(run: Runner, how: ChainHow) -> None:
-    """Start the installed system; the init system ends this program shortly after."""
-    run(["systemctl", "--no-block", "kexec" if how is ChainHow.KEXEC else "reboot"])
+    """Start what is ready; the init system ends this program shortly after."""
+    by_kexec = how in (ChainHow.KEXEC, ChainHow.MEDIUM)
+    run(["systemctl", "--no-block", "kexec" if by_kexec else "reboot"])

@@ -23,7 +23,9 @@ from hwdetect.inventory import BOOT_LABEL, CACHE_LABEL, KEY_LABEL
 from hwdetect.marked_stick import UNFINISHED, is_marked, may_become_dongle
 from hwdetect.udev import Device
 from wire.errors import CommandError
+from wire.medium import FILE, Medium, medium_of
 from wire.nodeconf import FILE_NAMES, MAXIMUM_BYTES
+from wire.structure import MalformedMessage
 from wire.trust import LAYERS_FILE, MAXIMUM_ROOT_BYTES, METADATA_FILE, ROOT_FILE
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ LIVE_MEDIUM = Path("/run/live/medium")
 _SMALL_BYTES = 1024**3
 _LAYERS_BYTES = 64 * 1024
 _METADATA_BYTES = 4 * 1024 * 1024
+_MEDIUM_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,15 @@ def fetched(medium: Path = LIVE_MEDIUM) -> Fetched | None:
     if not (medium / LAYERS_FILE).is_file():
         return None
     return Fetched(_head(medium / LAYERS_FILE, _LAYERS_BYTES), _head(medium / METADATA_FILE, _METADATA_BYTES))
+
+
+def own_medium(medium: Path = LIVE_MEDIUM) -> Medium | None:
+    """Return which boot medium this system is of, None where that does not say so."""
+    try:
+        return medium_of(_head(medium / "live" / FILE, _MEDIUM_BYTES))
+    except (MalformedMessage, OSError) as error:
+        log.warning("which boot medium this is cannot be told: %s", error)
+        return None
 
 
 def may_hold_key(device: Device, block: tuple[Device, ...], boot: tuple[str, ...]) -> bool:

@@ -57,12 +57,14 @@ class Blob:
 class SignedImage:
     """An image that may be unpacked: what people call it, and the hash and length in bytes of its manifest.
 
-    `size` is None where the hash alone is known, because a person pinned it on the key medium.
+    `size` is None where the hash alone is known, because a person pinned it on the key medium. `made` is
+    when a boot medium was made, in Unix seconds, 0 for other images.
     """
 
     name: str
     sha256: str
     size: int | None
+    made: int = 0
 
 
 @dataclass(frozen=True)

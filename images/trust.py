@@ -37,6 +37,7 @@ from images.trust_errors import (
     OfflineTooLong,
 )
 from wire.errors import BootError
+from wire.medium import MADE_FIELD, is_made
 from wire.messages import ImageRef
 from wire.session import NodeKey
 from wire.trust import MAXIMUM_ROOT_BYTES, METADATA_PATH, OFFLINE_FIELD, TrustedRoot
@@ -213,7 +214,7 @@ class _Client(Updater):
         for name, target in self._trusted_set.targets.targets.items():
             digest = target.hashes.get("sha256", "")
             if is_digest(digest):
-                found[name] = SignedImage(name, digest, target.length)
+                found[name] = SignedImage(name, digest, target.length, _made(target.custom))
         return SignedImages(found)
 
     @property
@@ -271,6 +272,12 @@ class _FromDongle(_Fetcher):
         if plain not in self._files:
             raise tuf.DownloadHTTPError(name, 404)
         return self._files[plain]
+
+
+def _made(custom: object) -> int:
+    """Return when a boot medium was made, by what stands beside its hash."""
+    value = custom.get(MADE_FIELD, 0) if isinstance(custom, dict) else 0
+    return int(value) if is_made(value) else 0
 
 
 def _raise(error: tuf.RepositoryError | tuf.DownloadError) -> NoReturn:

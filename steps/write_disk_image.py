@@ -20,12 +20,13 @@ from images.disk_record import DiskRecords
 from images.disk_write import DiskDiffers, image_head, verify_disk, write_disk
 from images.fetch import Supply, pins
 from images.manifest import Manifest
+from images.own import own_manifests
 from images.plan import tell, whole
-from images.source import Source, source_of
+from images.source import source_of
 from images.trust import SignedImages
 from images.unpack import load_manifest
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
-from wire.errors import BootError, ConfigurationError, UnsupportedHardware
+from wire.errors import ConfigurationError, UnsupportedHardware
 from wire.messages import DiskOrder, DiskRecord, ImageRef, NodeDetails
 from wire.nodeconf import NodeConfiguration
 
@@ -178,25 +179,15 @@ def _supply(context: Context, image: str) -> Iterator[tuple[Manifest, Supply]]:
     details, cache = context.facts[NodeDetails], context.facts[Cache]
     cache.budget_bytes = details.cache_budget_mib * MIB
     source = source_of(context.facts[NodeConfiguration], details)
-    manifest, _ = load_manifest(context.facts[SignedImages].named(image), source, cache)
-    keep = pins([manifest, *_own(context, source, cache)])
+    signed = context.facts[SignedImages]
+    manifest, _ = load_manifest(signed.named(image), source, cache)
+    keep = pins([manifest, *own_manifests(details, signed, source, cache)])
     with Supply(source, cache, keep) as supply:
         yield manifest, supply
 
 
 def _needed_mib(manifest: Manifest) -> int:
     return -(-manifest.disk_bytes // MIB)
-
-
-def _own(context: Context, source: Source, cache: Cache) -> Iterator[Manifest]:
-    """Yield the node's own images, as far as they can be had: the dongle must not lose them for this one."""
-    details, signed = context.facts[NodeDetails], context.facts[SignedImages]
-    for ref in (details.base_image, *details.images) if cache.stores else ():
-        try:
-            yield load_manifest(signed.vouch(ref), source, cache)[0]
-        except BootError:
-            # Then the node could not be installed from it either.
-            continue
 
 
 def _changes(disk: Disk, manifest: Manifest) -> Iterator[Change]:

@@ -31,6 +31,12 @@ def test_facts_add_up(state):
     assert tuple(step.name for step in found) == plan.PLANS[state]
 
 
+def test_facts_add_up_when_a_newer_medium_is_looked_for():
+    known = tuple(kind for step in plan.steps_for(State.AUTO) for kind in step.gives)
+    found = plan.steps_named(plan.MEDIUM_STEPS, known)
+    assert tuple(step.name for step in found) == plan.MEDIUM_STEPS
+
+
 def test_a_plan_that_does_not_add_up_is_refused():
     with pytest.raises(ValueError, match="needs"):
         plan.steps_for(State.INST)

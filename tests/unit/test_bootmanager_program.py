@@ -9,6 +9,7 @@ from bootmanager import program as module
 from bootmanager.debug import Released
 from bootmanager.machine import State
 from bootmanager.program import Program
+from bootmanager.standing import Standing
 from host.boot import Chain, ChainHow
 from host.console import Console
 from host.events import Events
@@ -24,6 +25,7 @@ from images.cache import Cache
 from images.neighbours import Neighbours
 from images.trust_errors import OfflineTooLong
 from steps.base import Effect, Step, holds
+from steps.update_medium import Untouched
 from wire.messages import NO_DISK_ORDER, DiskOrder, DiskRecord, ImageRef, NodeDetails, TargetState
 from wire.nodeconf import NodeConfiguration
 from wire.nodenet import NetworkSettings
@@ -47,15 +49,20 @@ class Node:
         failures=(),
         order=NO_DISK_ORDER,
         records=(),
+        newer=False,
+        folder=Path("/nowhere"),
     ):
         self.wanted, self.failures = wanted, list(failures)
         self.order, self.records = order, records
         self.ran, self.causes, self.told, self.left = [], [], [], []
+        # For each look for a newer medium, whether one might be started then.
+        self.looked, self.newer = [], newer
         self.calls, self.known = [], 0
         # Facts go by their class, so the fake is a ServerClient whose one method is replaced.
         self.client = ServerClient.__new__(ServerClient)
         self.client.call = lambda method, *params: self.calls.append((method, *params))
         monkeypatch.setattr(module, "steps_for", lambda state, _: (self.step(state),))
+        monkeypatch.setattr(module, "steps_named", lambda names, _: (self.looking(),))
         monkeypatch.setattr(module, "remember", lambda facts: self.known)
         monkeypatch.setattr(module, "describe", lambda inventory: "inventory")
         monkeypatch.setattr(module, "leave", lambda run, how: self.left.append(how))
@@ -73,7 +80,7 @@ class Node:
         monkeypatch.setattr(module, "FLUSH_SECONDS", 0)
         monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
         events = Events("bootmanager", (self.told.append,))
-        host = Host(Runner(), None, events, Console([]), Options(state=forced), Path("/nowhere"))
+        host = Host(Runner(), None, events, Console([]), Options(state=forced), folder)
         self.program = Program(host, ServerSink())
 
     def mark(self, node_id):
@@ -107,6 +114,18 @@ class Node:
                 return holds(*node.facts(state))
 
         return Plan()
+
+    def looking(self):
+        node = self
+
+        class Look(Step):
+            name, title, effect = "medium", "Look for a newer medium", Effect.READS
+
+            def observe(self, context):
+                node.looked.append(Untouched in context.facts)
+                return holds(*([Chain(ChainHow.MEDIUM)] if node.newer else []))
+
+        return Look()
 
     def facts(self, state):
         if state is State.AUTO:
@@ -315,6 +334,51 @@ def test_a_failure_ends_the_sharing_of_images(monkeypatch):
     node = make(monkeypatch, wanted="inst", failures=[(State.INST, NotInstalled("why"), (near,))])
     node.run()
     assert closed == [near]
+
+
+# --- a newer boot medium ---
+
+
+def test_a_newer_medium_is_started_before_anything_is_done(monkeypatch):
+    node = make(monkeypatch, wanted="rins", newer=True)
+    assert node.run() == ["auto"]
+    assert node.left == [ChainHow.MEDIUM]
+    assert [event.data["how"] for event in node.told if event.event == "chain.started"] == ["medium"]
+    assert node.told[-2].data["reason"] == "a newer boot medium starts in place of this one"
+    assert not [call for call in node.calls if call[0] == "ReportRunlevel"]
+
+
+def test_a_node_that_nobody_has_touched_looks_for_one(monkeypatch):
+    node = make(monkeypatch)
+    assert node.run() == ["auto", "boot"]
+    assert node.looked == [True]
+
+
+def test_who_chose_a_state_at_the_menu_gets_the_medium_that_is_plugged_in(monkeypatch):
+    node = make(monkeypatch, forced="rins")
+    node.run()
+    assert node.looked == [False]
+
+
+def test_after_debug_mode_no_other_medium_is_started(monkeypatch):
+    """What was set there is in memory only: a state, the network, somebody's shell."""
+    node = make(monkeypatch, wanted="inst", failures=[(State.INST, NotInstalled("why"), ())])
+    node.run()
+    assert node.looked == [True, False]
+
+
+def test_a_program_that_was_started_again_knows_of_debug_mode_before(monkeypatch, tmp_path):
+    Standing(1, "auto").save(tmp_path)
+    node = make(monkeypatch, folder=tmp_path)
+    node.run()
+    assert node.looked == [False]
+
+
+def test_without_its_server_no_other_medium_is_started(monkeypatch):
+    """It could not be told from one that does not report."""
+    node = make(monkeypatch, installed_for=7, failures=away(), newer=True)
+    assert node.run() == ["boot"]
+    assert node.looked == []
 
 
 # --- another system ---

@@ -37,6 +37,10 @@ def test_publishing_tells_the_nodes_that_use_the_image(server, tree):
     assert server.node("node1").generation == before["node1"] + 1
 
 
+def test_the_name_of_boot_media_is_not_given_away(server, tree):
+    assert "bootserver media publish" in server.cli("image", "publish", "boot-medium", tree, status=2)
+
+
 def test_what_changes_from_one_publication_to_the_next(server, tree):
     first = server.cli_json("image", "publish", "base", tree)
     (tree / "etc/issue").write_text("second")

@@ -72,7 +72,12 @@ def test_an_unknown_event_is_only_named():
 
 
 @pytest.mark.parametrize(
-    ("how", "shown"), [("kexec", "starting the installed system (kexec)"), ("disk", "another system runs")]
+    ("how", "shown"),
+    [
+        ("kexec", "starting the installed system (kexec)"),
+        ("disk", "another system runs"),
+        ("medium", "starting a newer boot medium"),
+    ],
 )
 def test_the_last_word_of_the_medium_says_what_runs_then(how, shown):
     assert after(STEP, event(name="chain.started", how=how)).title == shown

@@ -9,8 +9,9 @@ from host.mounts import Mount
 from hwdetect import media
 from hwdetect.dongle import Dongle
 from hwdetect.marked_stick import may_become_dongle
-from hwdetect.media import Candidate, Media, boot_disks, dongle_of, may_hold_key
+from hwdetect.media import Candidate, Media, boot_disks, dongle_of, may_hold_key, own_medium
 from hwdetect.udev import Device
+from wire.medium import Medium
 
 MIB = 1024 * 1024
 PCI = "/sys/devices/pci0000:00/0000:00:04.0"
@@ -83,6 +84,26 @@ def test_the_boot_medium_is_known_by_its_mount_and_by_its_name():
     mounts = (Mount("/dev/sda1", Path("/run/live/medium"), "iso9660", ("ro",)),)
     assert boot_disks((STICK, part, disc), mounts) == ("/dev/sda", "/dev/sr0")
     assert boot_disks((STICK, part), ()) == ()
+
+
+def test_a_medium_that_another_one_started_leaves_the_plugged_in_one_its_role():
+    """Then the layers are in memory, and the stick is mounted nowhere: its name alone says what it is."""
+    stick = replace(STICK, properties={"ID_FS_TYPE": "iso9660", "ID_FS_LABEL": "BMBOOT"})
+    identity = device(f"{STICK.path}/sda3", fstype="vfat", label="BMKEY", parent=STICK.path)
+    block = (stick, identity)
+    mounts = (Mount("tmpfs", Path("/run/live/medium"), "tmpfs", ("rw",)),)
+    assert boot_disks(block, mounts) == ("/dev/sda",)
+    assert may_hold_key(identity, block, ("/dev/sda",))
+    # Pulled out, it is no more than gone.
+    assert boot_disks((), mounts) == ()
+
+
+def test_which_medium_this_is(tmp_path):
+    assert own_medium(tmp_path) is None
+    (tmp_path / "live").mkdir()
+    for raw, found in ((b"{", None), (b'{"made": 5, "of": "abc"}', Medium(5, "abc"))):
+        (tmp_path / "live/medium.json").write_bytes(raw)
+        assert own_medium(tmp_path) == found
 
 
 def test_the_dongle_is_known_by_its_label_and_usb_comes_first():

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from wire.dongle import marked_start
 
@@ -79,6 +83,27 @@ def remastered(path: Path, iso: Path, old: str, new: str) -> Path:
         "xorriso", "-indev", iso, "-outdev", path, "-boot_image", "any", "replay",
         "-map", menu, "/boot/grub/grub.cfg",
     )  # fmt: skip
+    return path
+
+
+def made_at(iso: Path) -> int:
+    """Return when a boot medium says that it was made, in Unix seconds."""
+    with tempfile.TemporaryDirectory() as name:
+        told = Path(name) / "medium.json"
+        run("osirrox", "-indev", iso, "-extract", "/live/medium.json", told)
+        return int(json.loads(told.read_text())["made"])
+
+
+def dated(path: Path, iso: Path, made: int, files: Mapping[str, bytes] = MappingProxyType({})) -> Path:
+    """Make a boot medium that says that it was made then, with other `files` in place of those of live/."""
+    files = {"medium.json": json.dumps({"made": made, "of": path.stem}).encode(), **files}
+    folder = path.with_suffix(".live")
+    folder.mkdir()
+    words: list[str | Path] = []
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        words += ["-map", folder / name, f"/live/{name}"]
+    run("xorriso", "-indev", iso, "-outdev", path, "-boot_image", "any", "replay", *words)
     return path
 
 

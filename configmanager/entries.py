@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from wire.structure import MalformedMessage, structure, unstructure
 
+# More than any node has of anything, so that a reply costs bounded memory and time whatever it holds.
+MOST = 4000
 _REASON_CHARACTERS = 300
 _NAME_CHARACTERS = 200
 # JSON allows a thousand, which no reader of ours is made for.
@@ -45,10 +47,12 @@ class Entries:
     ) -> Entries:
         """Tell entries apart; `name_of` raises ValueError, and what is wrong comes into `refused`.
 
-        Raises MalformedMessage where it is no list.
+        Raises MalformedMessage where it is no list, or too long.
         """
         if not isinstance(items, list | tuple):
             raise MalformedMessage(f"{what}s: a list wanted, {type(items).__name__} given")
+        if len(items) > MOST:
+            raise MalformedMessage(f"{what}s: {len(items)} are there, at most {MOST} can be")
         found: dict[str, Mapping[str, Any]] = {}
         twice: set[str] = set()
         nameless = False

@@ -34,6 +34,8 @@ from wire.slivers import (
 )
 from wire.structure import MalformedMessage, unstructure
 
+_MOST_TOLD = 100
+
 
 @dataclass(frozen=True)
 class Known:
@@ -83,6 +85,7 @@ def read(reply: object, known: Mapping[str, Known], before: NodeSlivers | None) 
         head["disk_image"] = _disk_image(reply["disk_image"], before, refused)
     reading = Reading(structured(head, NodeSlivers), refused=refused)
     _read_slivers(Entries.of("sliver", reply.get("slivers"), _name, refused), known, reading)
+    _shorten(refused)
     return reading
 
 
@@ -135,6 +138,15 @@ def _read_slivers(entries: Entries, known: Mapping[str, Known], reading: Reading
         if name not in reading.slivers:
             reading.slivers[name] = old = _as_it_was(known[name], items.get(name, {}), taken.keys())
             taken |= dict.fromkeys(old.taken, name)
+
+
+def _shorten(refused: dict[str, str]) -> None:
+    """Leave what people read: each is an event."""
+    more = list(refused)[_MOST_TOLD:]
+    for label in more:
+        del refused[label]
+    if more:
+        refused["configuration"] = f"{len(more)} more entries of it are refused"
 
 
 def _name(item: Mapping[str, Any]) -> str:

@@ -19,6 +19,8 @@ from cattrs.v import format_exception, transform_error
 from wire.errors import VerificationError
 
 T = TypeVar("T")
+# Of one list, as many are told.
+_MOST_FAULTS = 10
 
 
 class MalformedMessage(VerificationError):
@@ -64,6 +66,9 @@ def _items_of(converter: cattrs.Converter, kind: Any) -> Any:
             except (BaseValidationError, TypeError, ValueError) as error:
                 error.add_note(IterableValidationNote(f"item {index}", index, item_kind))
                 errors.append(error)
+            if len(errors) == _MOST_FAULTS:
+                # Each costs kilobytes, and a list of nothing else would have a million.
+                break
         if errors:
             raise IterableValidationError(f"a list of {item_kind}", errors, kind)
         return tuple(found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,6 +43,14 @@ class BandwidthGiven(ConfigurationError):
     )
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the kernel has of ours, and the links to the outside."""
+
+    kernel: Kernel
+    links: tuple[Link, ...]
+
+
 class Network(Backend):
     """One packet filter for all slivers, and a tree of classes for each link to the outside."""
 
@@ -52,12 +61,15 @@ class Network(Backend):
         super().__init__(node)
         self._slots = Slots(node.root)
         self._concerns = OfSlivers(concern)
+        # By the pass that is on: to look is the most of what the rules of one more sliver cost.
+        self._seen: Seen | None = None
 
     def observe(self) -> tuple[Item, ...]:
-        record, kernel = self._record(), self._kernel()
-        if not (record or kernel.tables or kernel.classes):
+        record = self._record()
+        self._seen = seen = self._look()
+        if not (record or seen.kernel.tables or seen.kernel.classes):
             return ()
-        in_force = record.get("shown") == self._shown(kernel)
+        in_force = record.get("shown") == self._shown(seen)
         return (Item(RULES, record.get("digest", "") if in_force else "", True),)
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
@@ -68,21 +80,23 @@ class Network(Backend):
             self.teardown(action.name)
             return
         settings = read_settings(self.node.root / FILE)
-        kernel = self._kernel()
+        seen, self._seen = self._seen or self._look(), None
         # Before anything is made, so that it is found again whatever happens.
         self._save(digest="", shown="")
         taken = self._slots.take_all([sliver.name for sliver in desired.instantiated], self.name)
         slivers = [(sliver, taken[sliver.name]) for sliver in desired.instantiated]
         members = [Member(sliver.name, slot, sliver.rspec, sliver.ports) for sliver, slot in slivers]
-        self._filter(members, settings, kernel)
+        self._filter(members, settings, seen.kernel)
         # Not before: without the rules the node would be a router between its networks.
         self._forward(on=True)
         shares = [Share(sliver.name, sliver.slice_id, slot, sliver.rspec) for sliver, slot in slivers]
-        refused = self._share(outgoing(self.node.run, self.node.root), settings.rate, shares, kernel)
+        refused = self._share(seen, settings.rate, shares)
         self._slots.release_others(taken, self.name)
         if refused:
             raise BandwidthGiven("; ".join(refused))
-        self._save(digest=self._digest(desired), shown=self._shown(self._kernel()))
+        # Of the links that were divided: others are news to the next pass.
+        made = Seen(network_kernel.look(self.node.run), seen.links)
+        self._save(digest=self._digest(desired), shown=self._shown(made))
 
     def teardown(self, name: str) -> None:
         if name != RULES:
@@ -90,11 +104,11 @@ class Network(Backend):
         if any((self.node.root / LINKS).glob("sliver*")):
             # Its sliver could not be stopped, and would be free to do anything.
             self._save(digest="", shown="")
-            self._nft(network_rules.ruleset((), (), self._kernel().counters))
+            self._nft(network_rules.ruleset((), (), network_kernel.look(self.node.run).counters))
             return
         self._forward(on=False)
         self._nft(network_rules.removal())
-        for interface in self._kernel().classes:
+        for interface in network_kernel.look(self.node.run).classes:
             self._release(interface)
         self._slots.release_others((), self.name)
         (self.node.root / RECORD).unlink(missing_ok=True)
@@ -120,12 +134,13 @@ class Network(Backend):
 
     # --- the links ---
 
-    def _share(self, links: tuple[Link, ...], rate: int, shares: list[Share], kernel: Kernel) -> list[str]:
+    def _share(self, seen: Seen, rate: int, shares: list[Share]) -> list[str]:
         """Divide every link; returns whose guarantee cannot be had, and where."""
         refused = []
-        for interface in kernel.classes.keys() - {link.interface for link in links}:
+        kernel = seen.kernel
+        for interface in kernel.classes.keys() - {link.interface for link in seen.links}:
             self._release(interface)
-        for link in links:
+        for link in seen.links:
             tree = network_classes.divide(link, rate, shares)
             queued = kernel.queued.get(link.interface, frozenset())
             lines = network_classes.batch(tree, shares, kernel.handles(link.interface), queued)
@@ -142,19 +157,19 @@ class Network(Backend):
 
     # --- what there is ---
 
-    def _kernel(self) -> Kernel:
-        return network_kernel.look(self.node.run)
+    def _look(self) -> Seen:
+        return Seen(network_kernel.look(self.node.run), outgoing(self.node.run, self.node.root))
 
-    def _shown(self, kernel: Kernel) -> str:
+    def _shown(self, seen: Seen) -> str:
         """Name what the kernel has of ours, and what beside the slivers it was made from."""
-        links = [[link.interface, link.rate] for link in outgoing(self.node.run, self.node.root)]
+        links = [[link.interface, link.rate] for link in seen.links]
         slots = {name: slot.number for name, slot in self._slots.held(self.name).items()}
         try:
             settings = (self.node.root / FILE).read_text(errors="replace")
         except FileNotFoundError:
             settings = ""
         forwarding = (self.node.root / FORWARDING).read_text()
-        return _hash([kernel.tables, kernel.classes, links, slots, settings, forwarding])
+        return _hash([seen.kernel.tables, seen.kernel.classes, links, slots, settings, forwarding])
 
     # --- the record ---
 

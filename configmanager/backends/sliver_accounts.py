@@ -68,7 +68,8 @@ class Accounts:
         if self._user(name) is not None and name not in self._names("etc/shadow"):
             self._delete(name)
         if self._user(name) is None:
-            self._run(["groupadd", "--force", "--system", self._kind.group])
+            if self._kind.group not in self._names("etc/group"):
+                self._run(["groupadd", "--force", "--system", self._kind.group])
             words = ["useradd", "--badname", "--no-log-init", "--no-user-group"]
             words += ["--gid", self._kind.group, "--shell", self._kind.shell]
             place = ["--home-dir", "/", "--no-create-home", "--uid", str(user)]

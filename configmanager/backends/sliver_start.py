@@ -62,11 +62,12 @@ class Starter:
         active = shown.get("ActiveState", "")
         if active == "active":
             return
-        if fresh or active == "inactive":
+        ended = shown.get("InactiveEnterTimestampMonotonic", "0")
+        if active == "failed" and not fresh:
+            self._rest(name, unit, ended)
+        elif (fresh or active == "inactive") and ended != "0":
             # systemd counts all starts, and would refuse the sixth of one that was only stopped.
             units.forget_failure(self._run, unit)
-        elif active == "failed":
-            self._rest(name, unit, shown["InactiveEnterTimestampMonotonic"])
         time.sleep(max(0.0, self._last + APART_SECONDS - time.monotonic()))
         self._last = time.monotonic()
         try:

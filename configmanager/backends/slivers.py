@@ -255,9 +255,7 @@ class Slivers(Backend):
         return self._records.change(made.name, start_digest=digest)
 
     def _stop(self, made: Made) -> None:
-        unit = _unit(made.machine)
-        units.stop(self.node.run, unit)
-        state = units.state(self.node.run, unit)
+        state = units.stop(self.node.run, _unit(made.machine))
         if not state.stopped:
             raise SliverFailed(f"{made.name} does not end: it is {state.active}")
 

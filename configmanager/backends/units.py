@@ -70,10 +70,16 @@ def start(run: Runner, unit: str) -> None:
     run(["systemctl", "start", "--", unit], timeout=START_SECONDS)
 
 
-def stop(run: Runner, unit: str) -> None:
-    """Stop and wait until it has ended; also one that does not exist. Raises CommandTimedOut."""
-    if not state(run, unit).stopped:
-        run(["systemctl", "stop", "--", unit], timeout=STOP_SECONDS, ok=(0, 5))
+def stop(run: Runner, unit: str) -> UnitState:
+    """Stop and wait until it has ended; also one that does not exist. Returns what it is then.
+
+    Raises CommandTimedOut.
+    """
+    before = state(run, unit)
+    if before.stopped:
+        return before
+    run(["systemctl", "stop", "--", unit], timeout=STOP_SECONDS, ok=(0, 5))
+    return state(run, unit)
 
 
 def forget_failure(run: Runner, unit: str) -> None:

@@ -34,5 +34,6 @@ NETWORK
 ip link add hand0 type veth peer name hand0i
 ip address add 198.51.100.1/30 dev hand0
 ip link set hand0 up
+udevadm wait --timeout=30 --initialized=true /sys/class/net/hand0i
 exec systemd-nspawn --quiet --boot --console=read-only --machine=by-hand --directory="$tree" \
     --network-interface=hand0i:host0

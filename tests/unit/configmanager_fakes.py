@@ -18,7 +18,7 @@ class FakeRunner(Runner):
     """Knows systemctl, journalctl, sync, rm and accounts below `root`; keeps every argv.
 
     Units in `broken` do not start, those in `slow` not in time, and those in `stuck` do not stop. `since` is
-    when units failed, in seconds of the monotonic clock. The packet filter knows all slivers. Commands in
+    when units ended, in seconds of the monotonic clock. The packet filter knows all slivers. Commands in
     `refused` fail, and `commands` has all that were run in units of their own.
     """
 
@@ -30,7 +30,7 @@ class FakeRunner(Runner):
         self.stuck: set[str] = set()
         self.refused: set[str] = set()
         self.commands: list[str] = []
-        self.since = 0.0
+        self.since = 1.0
         self._root = root
         self._slots = Slots(root)
 
@@ -70,7 +70,7 @@ class FakeRunner(Runner):
         if verb == "show":
             return "\n".join(
                 f"Type=notify\nResult=success\nId={unit}\nActiveState={self.active.get(unit, 'inactive')}\n"
-                f"InactiveEnterTimestampMonotonic={int(self.since * 1e6)}\n"
+                f"InactiveEnterTimestampMonotonic={int(self.since * 1e6) if unit in self.active else 0}\n"
                 for unit in units
             )
         for unit in units:

@@ -100,6 +100,21 @@ def test_all_of_it_is_made_and_removed_in_one_pass_each(kernel: FakeKernel, tmp_
     assert Slots(tmp_path).all() == {}
 
 
+def test_few_commands_come_before_a_new_sliver_starts(kernel: FakeKernel, tmp_path: Path) -> None:
+    """Each is a process that the owner waits for."""
+    node = node_with(kernel, tmp_path)
+    every = backends(node)
+    converge(every, replace(BOTH, slivers=(SECOND,)), node.events)
+    before = len(kernel.argvs)
+    converge(every, BOTH, node.events)
+    words = kernel.argvs[before:]
+    started = next(number for number, argv in enumerate(words) if argv[:2] == ["systemctl", "start"])
+    assert started <= 24, words
+    looks = [argv for argv in words[:started] if argv[0] == "nft" and argv[-2:] == ["inet", "slivers"]]
+    # What there is before, and what the kernel shows of what was made.
+    assert len(looks) == 2
+
+
 def test_a_pass_that_changes_nothing_plans_nothing(kernel: FakeKernel, tmp_path: Path) -> None:
     node = node_with(kernel, tmp_path)
     for desired in (BOTH, replace(BOTH, slivers=(SECOND,)), BOTH):

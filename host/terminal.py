@@ -105,7 +105,10 @@ class Lines:
             _flush(line)
 
     def shell(self, run: Runner) -> str:
-        """Run a shell on the console that answered last; it ends with the conversation."""
+        """Run a shell on the console that answered last; it ends with the conversation.
+
+        A console that went away meanwhile is no longer listened to.
+        """
         self._go_on()
         line = self._last
         if line is None:
@@ -114,8 +117,14 @@ class Lines:
         before = _settings(line)
         run.interactive(_SHELL, device, until=lambda: bool(self._ended()))
         # The end of a session hangs up its terminal, and with it what others had opened of that.
+        try:
+            again = _open(device)
+        except OSError as error:
+            log.warning("console %s: %s", device, error)
+            self._lines.remove(line)
+            return line.name
         os.close(line.reading)
-        line.reading = line.writing = _open(device)
+        line.reading = line.writing = again
         _restore(line, before)
         return line.name
 

@@ -118,18 +118,37 @@ def test_a_shell_runs_where_it_was_asked_for_with_its_own_control_characters(con
     screen.types("tty; echo $((6*7))\r")
     screen.sees(str(screen.device))
     screen.sees("42")
-    # Ctrl-C ends what runs there, and not the menu.
-    screen.types("sleep 100\r")
-    time.sleep(0.5)
+    # Ctrl-C ends what runs there, and not the menu. It is said by the one that has the terminal then: what is
+    # typed before that, or before the shell has it back, is lost.
+    screen.types("PS1='rea''dy'; sh -c 'echo be\"\"gun; exec sleep 100'\r")
+    screen.sees("begun")
     screen.types("\x03")
-    # What is typed before the shell has its terminal back is lost.
-    time.sleep(1.0)
+    screen.sees("ready")
     screen.types("exit\r")
     screen.sees("back?")
     serial.sees("back?")
     assert "42" not in serial.seen
     screen.types("yes\r")
     assert talk.wait() == "yes"
+
+
+def test_a_console_that_goes_away_during_a_shell_ends_nothing_else(consoles):
+    def script(terminal):
+        terminal.ask("?")
+        name = terminal.shell(Runner())
+        return name, terminal.ask("still here?")
+
+    serial, screen = consoles
+    gone = Tty()
+    talk = Talk([gone, serial, screen], script)
+    gone.sees("?")
+    gone.types("x\r")
+    gone.types("echo be''gun\r")
+    gone.sees("begun")
+    gone.close()
+    serial.sees("still here?")
+    screen.types("yes\r")
+    assert talk.wait() == (gone.device.name, "yes")
 
 
 def test_a_shell_ends_with_the_stay(consoles, tmp_path):

@@ -18,28 +18,33 @@ from bootmanager.standing import Standing, screen
 from bootmanager.wish import AUTO, take_wish
 from host.alone import alone
 from host.events import Events
+from host.http import AnswerTooLong, NotAtServer, ServerUntrusted
 from host.journal import Journal
 from host.network import NetworkUp
 from host.refusals import CallsPaused, Refusals
-from host.server import ServerClient
+from host.server import ServerClient, ServerNotAuthentic
 from host.texts import _, error_text
 from host.this_boot import interfaces, network_lines
 from hwdetect.media import Media
-from wire.errors import BootError, CommandError
+from wire.errors import BootError, CommandError, TransientError
 from wire.messages import NodeDetails, TargetState
 from wire.nodeconf import NodeConfiguration
 
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
+# A node that fails again and again for what may pass waits longer each time.
+LONGEST_REST_SECONDS = 600.0
+# Who answers in the server's place has not shown anything but that the server is away.
+SERVER_AWAY = (TransientError, ServerUntrusted, ServerNotAuthentic, NotAtServer, AnswerTooLong)
 RETRY_SIGNAL = signal.SIGUSR1
 
 
 @dataclass(frozen=True)
 class Released:
-    """Why a stay ended, and which state a person named for what comes, AUTO for what the server wants."""
+    """Why a stay ended, and what was asked for: a state, AUTO as the server wants, None for nothing new."""
 
     reason: str
-    state: str = AUTO
+    state: str | None
 
 
 class DebugMode:
@@ -52,6 +57,7 @@ class DebugMode:
         self._person = threading.Event()
         self._shown = Standing(0, "")
         self._password = ""
+        self._rest_seconds = FIRST_SECONDS
         self._configuration: NodeConfiguration | None = None
 
     def listen(self) -> None:
@@ -67,7 +73,7 @@ class DebugMode:
         self._show(self._standing(cause, was))
         menu = ConsoleMenu(host, self._shown.stay, lambda: self._password)
         menu.start()
-        released = self._released(was)
+        released = self._released(cause, was)
         ended = _("The node goes on: {reason}.", reason=released.reason)
         # Somebody may be erasing a dongle.
         with alone(host.state_dir):
@@ -75,18 +81,21 @@ class DebugMode:
         menu.leave()
         return released
 
-    def _released(self, was: State) -> Released:
+    def _released(self, cause: BootError | None, was: State) -> Released:
         # What is known of before, without a server, is no reason to wait for the operator to change it.
         asked = ServerClient in self._engine.facts
         details = self._engine.facts.get(NodeDetails) if asked else None
+        may_pass = details is None or isinstance(cause, SERVER_AWAY)
+        rest = self._rest(details, cause)
         seconds = FIRST_SECONDS
         while True:
+            rest -= seconds
             # Jitter: a site whose server was away must not come back as one.
             if self._person.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - not a secret
                 self._forget_refusals()
                 state = take_wish(self._engine.host.state_dir)
                 if state == AUTO:
-                    return Released(_("a person asked for another try"))
+                    return Released(_("a person asked for another try"), AUTO)
                 return Released(_("a person asked for {state}", state=state), state)
             seconds = min(seconds * 2, LONGEST_SECONDS)
             with alone(self._engine.host.state_dir):
@@ -94,10 +103,20 @@ class DebugMode:
             if found is None:
                 continue
             self._password = found.console_password
-            if details is None:
-                return Released(_("the server answers now"))
-            if found.generation != details.generation and found.boot_state is not TargetState.DBG:
-                return Released(_("the operator asked for {state}", state=found.boot_state))
+            is_new = details is not None and found.generation != details.generation
+            if is_new and found.boot_state is not TargetState.DBG:
+                return Released(_("the operator asked for {state}", state=found.boot_state), AUTO)
+            if may_pass and rest <= 0:
+                return Released(_("the server answers now"), None)
+
+    def _rest(self, details: NodeDetails | None, cause: BootError | None) -> float:
+        """Return the seconds before another try, more each time that a server answers and does not serve."""
+        if details is None or not isinstance(cause, SERVER_AWAY):
+            self._rest_seconds = FIRST_SECONDS
+            return FIRST_SECONDS
+        seconds = self._rest_seconds
+        self._rest_seconds = min(seconds * 2, LONGEST_REST_SECONDS)
+        return seconds
 
     def _ask(self, was: State) -> NodeDetails | None:
         """Check in quietly, by the same steps as at the start; say so when something else stops it now."""

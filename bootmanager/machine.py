@@ -9,7 +9,7 @@ from transitions import Machine
 
 
 class State(StrEnum):
-    """Where bootmanager is. AUTO asks what is wanted; CHAINED has handed the machine over.
+    """Where bootmanager is. AUTO asks what is wanted; CHAINED hands the machine over.
 
     AUTO hands it over to a newer boot medium. IMAGE writes another system onto the disk, OTHER starts it.
     """
@@ -49,6 +49,8 @@ TRANSITIONS: tuple[tuple[str, State, State], ...] = (
     ("fail", State.BOOT, State.DBG),
     ("fail", State.IMAGE, State.DBG),
     ("fail", State.OTHER, State.DBG),
+    # What was to be started did not start.
+    ("fail", State.CHAINED, State.DBG),
     ("release", State.DBG, State.AUTO),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bootmanager.debug import DebugMode
+from bootmanager.debug import SERVER_AWAY, DebugMode
 from bootmanager.engine import Engine
 from bootmanager.machine import NodeMachine, State
 from bootmanager.plan import MEDIUM_STEPS, steps_for, steps_named
@@ -10,26 +10,23 @@ from bootmanager.preview import plan_text
 from bootmanager.remembered import remember, remembered
 from bootmanager.send_report import FailureReport
 from bootmanager.standing import load as load_standing
-from host.boot import Chain, ChainHow, leave
-from host.http import AnswerTooLong, NotAtServer, ServerUntrusted
+from host.boot import Chain, ChainHow, leave, unload_kernel
 from host.mark import NotInstalled, read_mark
 from host.memory import PeakMemory
 from host.ports import Host
 from host.report import ServerSink
-from host.server import ServerClient, ServerNotAuthentic
+from host.server import ServerClient
 from host.texts import _, error_text
 from hwdetect.inventory import Inventory, describe
 from images.disk_record import DiskRecords
 from images.neighbours import Neighbours
 from steps.base import Facts, Step
 from steps.update_medium import Untouched
-from wire.errors import BootError, TransientError
+from wire.errors import BootError, CommandError
 from wire.messages import NodeDetails, RunLevel
 from wire.nodeconf import NodeConfiguration
 
 FLUSH_SECONDS = 20.0
-# Who answers in the server's place has not shown anything but that the server is away.
-SERVER_AWAY = (TransientError, ServerUntrusted, ServerNotAuthentic, NotAtServer, AnswerTooLong)
 
 
 class Program:
@@ -80,10 +77,12 @@ class Program:
         self._report_run_level(RunLevel.SAFEBOOT if cause is None else RunLevel.FAILBOOT)
         if cause is not None:
             self._report.begin(self._engine.facts, was, cause)
+        self._unload_kernel()
         released = self._debug.stay(cause, was)
         # The next try starts from nothing: what was true before may be why it failed.
         self._engine.facts = Facts()
-        self._forced = released.state
+        if released.state is not None:
+            self._forced = released.state
         self._machine.fire("release", released.reason)
 
     def _advance(self, state: State) -> None:
@@ -98,6 +97,8 @@ class Program:
                 self._report_run_level(RunLevel.REINSTALL)
                 self._engine.execute(self._steps(state))
                 self._host.events.tell("peak", memory_bytes=self._memory.peak)
+                # Nobody asked for it twice.
+                self._forced = "auto"
                 self._machine.fire("installed", _("the installation is complete"))
             case State.IMAGE:
                 self._report_run_level(RunLevel.REINSTALL)
@@ -192,6 +193,12 @@ class Program:
         self._host.events.tell("wait.started", **{"for": what, "seconds": FLUSH_SECONDS})
         self._sink.flush(FLUSH_SECONDS)
         leave(self._host.run, how)
+
+    def _unload_kernel(self) -> None:
+        try:
+            unload_kernel(self._host.run)
+        except CommandError as error:
+            self._host.events.tell("kexec.refused", detail=error.detail)
 
     def _tell_record(self) -> None:
         """Tell the server what is known of the other system's disk, if it was away when that was written."""

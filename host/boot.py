@@ -36,7 +36,13 @@ def kexec_loaded() -> bool:
     return KEXEC_LOADED.exists() and KEXEC_LOADED.read_text().strip() == "1"
 
 
+def unload_kernel(run: Runner) -> None:
+    """Forget a kernel loaded for kexec: nobody knows later which one it is. Raises CommandError."""
+    if kexec_loaded():
+        run(["kexec", "--unload"])
+
+
 def leave(run: Runner, how: ChainHow) -> None:
-    """Start what is ready; the init system ends this program shortly after."""
+    """Start what is ready; the init system ends this program shortly after. Raises CommandError."""
     by_kexec = how in (ChainHow.KEXEC, ChainHow.MEDIUM)
     run(["systemctl", "--no-block", "kexec" if by_kexec else "reboot"])

@@ -15,7 +15,7 @@ from host.journal import Journal
 from host.options import Options
 from host.ports import Host
 from host.refusals import CallsPaused, Refusals
-from host.server import ServerClient
+from host.server import AuthenticationRefused, ServerClient, ServerNotAuthentic
 from steps.base import Effect, Facts, Step, holds
 from tests.unit.menu_desk import NotingRunner
 from wire.errors import BootError
@@ -108,7 +108,7 @@ def details(state="dbg", generation=1, password=""):
 
 def test_the_operator_releases_and_menus_get_to_know_why(monkeypatch, tmp_path):
     stay = Stay(monkeypatch, tmp_path, [details(), details("boot", 2)]).knowing(details())
-    assert stay.mode.stay(None, State.DBG) == Released("the operator asked for boot")
+    assert stay.mode.stay(None, State.DBG) == Released("the operator asked for boot", "auto")
     assert standing.ended(tmp_path, 1) == "The node goes on: the operator asked for boot."
     assert standing.load(tmp_path).node == "7 n7"
 
@@ -146,3 +146,32 @@ def test_another_cause_is_shown_as_soon_as_it_is_found(monkeypatch, tmp_path):
     monkeypatch.setattr(Engine, "_retried", lambda engine, step: engine._once(step))
     stay.knowing(details()).mode.stay(None, State.DBG)
     assert [(each.code, each.step) for each in shown] == [("", ""), ("server-unreachable", "check_in")]
+
+
+@pytest.mark.parametrize("cause", [ServerUnreachable("in the middle"), ServerNotAuthentic("a portal")])
+def test_what_may_pass_after_the_check_in_is_tried_again_when_the_server_answers(
+    monkeypatch, tmp_path, cause
+):
+    same = details("rins")
+    stay = Stay(monkeypatch, tmp_path, [ServerUnreachable("still"), same, same]).knowing(same)
+    monkeypatch.setattr(Engine, "_retried", lambda engine, step: engine._once(step))
+    assert stay.mode.stay(cause, State.RINS) == Released("the server answers now", None)
+    assert stay.answers == [same]
+
+
+def test_what_does_not_pass_waits_for_somebody(monkeypatch, tmp_path):
+    same = details("rins")
+    stay = Stay(monkeypatch, tmp_path, [same, same, details("boot", 2)]).knowing(same)
+    assert stay.mode.stay(AuthenticationRefused("no"), State.RINS).state == "auto"
+    assert stay.answers == []
+
+
+def test_a_server_that_answers_and_does_not_serve_is_left_alone_for_longer_each_time(monkeypatch, tmp_path):
+    asked = []
+    stay = Stay(monkeypatch, tmp_path, [details("rins")] * 100).knowing(details("rins"))
+    for _ in range(10):
+        before = len(stay.answers)
+        stay.mode.stay(ServerUnreachable("images"), State.RINS)
+        asked.append(before - len(stay.answers))
+    # 5, 10, 20 s, ... 600 s; the server is asked for orders once a minute.
+    assert asked == [1, 2, 3, 4, 5, 6, 9, 13, 13, 13]

@@ -38,10 +38,7 @@ def test_each_target_state_can_be_wanted():
 
 
 def test_every_state_that_works_can_fail_into_debug_mode():
-    assert {source for event, source, _ in TRANSITIONS if event == "fail"} == set(State) - {
-        State.DBG,
-        State.CHAINED,
-    }
+    assert {source for event, source, _ in TRANSITIONS if event == "fail"} == set(State) - {State.DBG}
 
 
 def test_a_change_is_told_with_its_reason():

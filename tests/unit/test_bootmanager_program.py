@@ -18,7 +18,7 @@ from host.mark import Mark, NotInstalled
 from host.options import Options
 from host.ports import Host
 from host.report import ServerSink
-from host.run import Runner
+from host.run import CommandFailed, Runner
 from host.server import AuthenticationRefused, CallRefused, ServerClient, ServerNotAuthentic, ServerTrouble
 from hwdetect.inventory import Inventory
 from images.cache import Cache
@@ -69,7 +69,7 @@ class Node:
         monkeypatch.setattr(module, "read_mark", lambda run: self.mark(installed_for))
         monkeypatch.setattr(module.DebugMode, "listen", lambda debug: None)
         monkeypatch.setattr(module.DebugMode, "stay", lambda debug, cause, was: self.stay(cause, was))
-        self.wish = "auto"
+        self.wish, self.wishes = "auto", []
         monkeypatch.setattr(module.PeakMemory, "start", lambda memory: None)
         self.reported = []
         monkeypatch.setattr(
@@ -94,7 +94,7 @@ class Node:
             raise AssertionError("debug mode again and again")
         if not self.failures:
             self.wanted = "boot"
-        return Released("released", self.wish)
+        return Released("released", self.wishes.pop(0) if self.wishes else self.wish)
 
     def step(self, state):
         node = self
@@ -457,3 +457,40 @@ def test_a_state_that_a_person_names_counts_once(monkeypatch):
     node = make(monkeypatch, wanted="dbg")
     node.wish = "rins"
     assert node.run() == ["auto", "auto", "rins", "boot"]
+
+
+@pytest.mark.parametrize("state", ["dbg", "rins"])
+def test_a_forced_state_stays_forced_when_the_server_answers_again(monkeypatch, state):
+    """Who chose debug mode to save data would find the disks written once the network is up."""
+    node = make(monkeypatch, wanted="inst", forced=state, failures=away())
+    node.wishes = [None, "boot"]
+    assert node.run() == ["auto", *(["rins", "boot"] if state == "rins" else ["auto", "boot"])]
+    assert node.causes[0] == ("server-unreachable", State.AUTO)
+
+
+def test_a_forced_installation_is_not_made_twice(monkeypatch):
+    node = make(monkeypatch, forced="rins", failures=[(State.BOOT, NotInstalled("why"), ())])
+    node.wishes = [None]
+    assert node.run() == ["auto", "rins", "auto", "boot"]
+
+
+def test_what_cannot_be_started_leads_to_debug_mode_too(monkeypatch):
+    node = make(monkeypatch)
+    started, unloaded = [CommandFailed(["systemctl", "kexec"], 1, "timed out"), None], []
+    unload = [CommandFailed(["kexec", "--unload"], 1, "busy")]
+
+    def leave(run, how):
+        if (error := started.pop(0)) is not None:
+            raise error
+
+    def unload_kernel(run):
+        unloaded.append(node.program._machine.state)
+        raise unload.pop()
+
+    monkeypatch.setattr(module, "leave", leave)
+    monkeypatch.setattr(module, "unload_kernel", unload_kernel)
+    assert node.run() == ["auto", "boot", "auto", "boot"]
+    assert node.causes == [("command-failed", State.CHAINED)]
+    # Else the next state would take it for the one that it wants to start.
+    assert unloaded == [State.DBG]
+    assert started == []

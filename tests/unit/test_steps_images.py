@@ -155,7 +155,7 @@ def test_debug_mode_after_an_installation_without_the_server_ends_when_the_serve
     monkeypatch.setattr(debug, "_standing", lambda cause, was: Standing(1, str(was)))
     monkeypatch.setattr(debug, "_ask", lambda was: engine.facts[NodeDetails])
     monkeypatch.setattr(debug._person, "wait", lambda seconds: False)
-    assert debug.stay(OfflineTooLong("x"), State.RINS) == Released("the server answers now")
+    assert debug.stay(OfflineTooLong("x"), State.RINS) == Released("the server answers now", None)
 
 
 def test_a_classic_server_signs_nothing_so_the_key_medium_pins_the_base(machine):

@@ -97,3 +97,11 @@ def test_where_kexec_is_refused_the_disk_starts_by_itself(machine):
 def test_a_reboot_that_is_wanted_tries_no_kexec(machine):
     assert machine.chained(chain="reboot") == (Chain(ChainHow.REBOOT),)
     assert [words[0] for words in machine.ran] == ["grub-editenv"]
+
+
+def test_a_kernel_that_was_not_started_is_unloaded(machine):
+    boot.unload_kernel(machine.run)
+    assert machine.ran == []
+    machine.loaded.write_text("1\n")
+    boot.unload_kernel(machine.run)
+    assert machine.ran == [("kexec", "--unload")]

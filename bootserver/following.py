@@ -1,8 +1,9 @@
 """An installation as it is followed: what the node's events make of it, and how it ended.
 
 It has ended well when the node turned the intent to boot for this run, and the installed system, which says
-which run it is of, reports run level boot. It has failed when the node stays in debug mode, or when the
-installed system comes up and not all that it shall run does. What may pass by itself is waited for a while.
+which run it is of, reports run level boot, and nothing that was told later takes this back. It has failed
+when the node stays in debug mode, or when the installed system comes up and not all that it shall run does.
+What may pass by itself is waited for a while.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ class Following:
         if name == "error":
             self._error = row
         elif program == _BOOTMANAGER and name in _GOES_ON:
-            self.failure = {}
+            self._is_up, self.failure = False, {}
         elif name == "debug.entered" or (program != _BOOTMANAGER and level == RunLevel.FAILBOOT):
+            self._is_up = False
             told = self._error.get("program") == program
             self.failure, self._failed_at = self._error if told else row, float(row["received"])
         elif program != _BOOTMANAGER and own and level == RunLevel.BOOT:

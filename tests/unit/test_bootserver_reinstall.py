@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 
 from bootserver import cli_reinstall
-from bootserver.following import SETTLE_SECONDS, Following, NodeFailed, NodeNeverCameBack, WantedOtherwise
 from bootserver.live_view import LiveView
 from configmanager.backends.base import Reboot
 from configmanager.backends.reinstall import Reinstall
@@ -155,6 +154,15 @@ def test_following_again_begins_with_the_run(node, acting):
     assert node.run_id == run
 
 
+def test_a_node_that_was_up_and_is_in_debug_mode_now_is_not_called_up(node):
+    node.install()
+    node.come_up()
+    node.tell("program.started", run="")
+    node.tell("error", state="boot", **ERROR)
+    node.tell("debug.entered", was="boot", code="disk-not-found")
+    assert "disk-not-found: No such disk: S-9" in node.cli("node", "follow", "node1", status=1)
+
+
 def test_a_node_that_stays_away_has_a_status_of_its_own(node, acting):
     acting += [
         lambda: node.tell("step.started", step="unpack", title="Unpack"),
@@ -162,63 +170,6 @@ def test_a_node_that_stays_away_has_a_status_of_its_own(node, acting):
     ]
     said = node.cli("node", "reinstall", "node1", "--yes", "--timeout", "1", status=3)
     assert "1 s without a word; the last was step.started of unpack, 2 s ago [node-never-came-back]" in said
-
-
-def row(name, program="bootmanager", received=100.0, **data):
-    return {"event": name, "program": program, "run": RUN, "received": received, **data}
-
-
-def followed(*rows, since=100.0, timeout=1000.0):
-    following = Following(RUN, since, timeout)
-    for each in rows:
-        following.hear(each)
-    return following
-
-
-def test_the_intent_counts_as_well(node):
-    up = followed(row("runlevel", "configmanager", run_level="boot"))
-    assert not up.is_done(RUN, "rins", 101)
-    assert up.is_done(RUN, "boot", 101)
-
-
-def test_what_may_pass_is_waited_for():
-    away = row("error", code="server-unreachable")
-    stopped = followed(away, row("debug.entered", code="server-unreachable"))
-    assert not stopped.is_done(RUN, "rins", 100 + SETTLE_SECONDS)
-    with pytest.raises(NodeFailed, match="server-unreachable"):
-        stopped.is_done(RUN, "rins", 101 + SETTLE_SECONDS)
-    stopped.hear(row("state.entered", state="auto"))
-    assert not stopped.is_done(RUN, "rins", 101 + SETTLE_SECONDS)
-
-
-def test_an_installed_node_whose_sliver_fails_has_failed_once_it_stays_so():
-    error = row(
-        "error", "configmanager", code="corrupt-image", title="It is corrupt", detail="x", hint="Mend it."
-    )
-    level = row("runlevel", "configmanager", run_level="failboot")
-    failed = followed(error, level)
-    assert not failed.is_done(RUN, "boot", 101)
-    with pytest.raises(NodeFailed, match="corrupt-image") as raised:
-        failed.is_done(RUN, "boot", 101 + SETTLE_SECONDS)
-    assert raised.value.advice == "Mend it."
-    failed.hear(row("runlevel", "configmanager", run_level="boot"))
-    assert failed.is_done(RUN, "boot", 101 + SETTLE_SECONDS)
-
-
-@pytest.mark.parametrize(("run", "state"), [("q" * 32, "rins"), (RUN, "dbg")])
-def test_somebody_who_wants_something_else_ends_it(run, state):
-    with pytest.raises(WantedOtherwise):
-        followed().is_done(run, state, 101)
-
-
-def test_words_of_others_are_no_sign_of_life():
-    told = [
-        row("reinstall.ordered", "bootserver", 900.0),
-        {**row("action", "configmanager", 900.0), "run": "old"},
-    ]
-    with pytest.raises(NodeNeverCameBack, match="of this run it has told nothing"):
-        followed(*told).is_done(RUN, "rins", 1101)
-    assert not followed(row("step.progress", received=900.0)).is_done(RUN, "rins", 1101)
 
 
 @pytest.mark.parametrize("value", [None, "x", [], {}, float("nan"), float("inf"), 10**400, -(10**400), True])

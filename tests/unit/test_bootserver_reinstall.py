@@ -4,12 +4,16 @@ import json
 import time
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
-from bootserver import cli_reinstall
+from bootserver import cli, cli_reinstall, nodes, power
+from bootserver.bmc import BmcRefused, BmcUnreachable
+from bootserver.ipmi import Ipmi
 from bootserver.live_view import LiveView
 from configmanager.backends.base import Reboot
 from configmanager.backends.reinstall import Reinstall
+from host.run import Runner
 from tests.unit.bootserver_deployment import Deployment
 from tests.unit.configmanager_fakes import FakeNode
 from wire.messages import TargetState
@@ -152,6 +156,73 @@ def test_following_again_begins_with_the_run(node, acting):
     node.come_up()
     assert "== rins" in node.cli("node", "follow", "node1")
     assert node.run_id == run
+
+
+@pytest.fixture
+def controller(node, monkeypatch):
+    """A controller that lets the medium be chosen; a test says what comes of switching, which is `ends`."""
+
+    class Controller:
+        ends = None
+
+        def boot_once_from(self, source):
+            pass
+
+        def switch(self, how):
+            # Nobody may find the old run in what is said.
+            assert node.node().boot_state == TargetState.RINS
+            if self.ends:
+                raise self.ends
+
+    made = Controller()
+    monkeypatch.setattr(cli_reinstall.power, "bmc_of", lambda master, found: made)
+    with node.state.database.write() as session:
+        found = nodes.find(session, "node1")
+        power.keep(session, node.state.master, found, Ipmi("192.0.2.7", "operator", "secret", Runner()))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "power_said"),
+    [
+        (BmcRefused("user operator"), 1, "its power was not switched"),
+        (BmcUnreachable("waited 30 s"), 1, "its power may not have been switched"),
+        (KeyboardInterrupt(), 130, "its power may not have been switched"),
+    ],
+)
+def test_an_order_that_stands_without_its_switching_is_told(node, controller, ends, status, power_said):
+    controller.ends = ends
+    words = ("node", "reinstall", "node1", "--yes", "--format", "json")
+    done = CliRunner().invoke(cli.main, ["--state", str(node.folder), *words])
+    assert done.exit_code == status
+    assert f"node1 is ordered to reinstall (run {node.run_id})" in done.stderr
+    assert power_said in done.stderr
+    for command in ("power node1 cycle", "follow node1", "state node1 boot"):
+        assert f"bootserver node {command}" in done.stderr
+    assert "no longer followed" not in done.stderr
+    if status == 1:
+        assert f"[{ends.code}]" in done.stderr
+        last = json.loads(done.stdout.splitlines()[-1])
+        assert (last["outcome"], last["code"], last["run"]) == ("failed", ends.code, node.run_id)
+    # What it says can be done.
+    node.cli("node", "state", "node1", "boot")
+    assert node.slivers().reinstall == ""
+
+
+def test_after_the_switching_an_order_goes_on_and_nothing_else_is_said(node, controller, acting):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    acting.append(interrupt)
+    said = node.cli("node", "reinstall", "node1", "--yes", status=130)
+    assert said == "no longer followed; it goes on: bootserver node follow node1\n"
+
+
+def test_the_patience_begins_when_the_power_was_switched(node, controller, acting, monkeypatch):
+    monkeypatch.setattr(controller, "switch", lambda how: setattr(cli_reinstall.time, "late", 60.0))
+    acting += [node.install, node.come_up]
+    node.cli("node", "reinstall", "node1", "--yes", "--timeout", "30")
+    assert acting == []
 
 
 def test_a_node_that_was_up_and_is_in_debug_mode_now_is_not_called_up(node):

@@ -2,7 +2,14 @@
 
 import pytest
 
-from bootserver.following import SETTLE_SECONDS, Following, NodeFailed, NodeNeverCameBack, WantedOtherwise
+from bootserver.following import (
+    MOST_STARTS,
+    SETTLE_SECONDS,
+    Following,
+    NodeFailed,
+    NodeNeverCameBack,
+    WantedOtherwise,
+)
 from host.http import ServerUnreachable
 
 RUN = "r" * 32
@@ -93,3 +100,41 @@ def test_a_node_that_was_up_and_started_again_is_up_again():
     assert not followed(level, *started).is_done(RUN, "boot", 101)
     assert followed(level, *started, level).is_done(RUN, "boot", 101)
     assert followed(*started, level).is_done(RUN, "boot", 101)
+
+
+def starts(times):
+    """What is told of so many starts, each a minute after the one before."""
+    for minute in range(times):
+        at = 100.0 + 60 * minute
+        yield {**row("program.started", received=at), "run": ""}
+        yield row("chain.started", received=at + 30, how="kexec")
+
+
+@pytest.mark.parametrize("state", ["boot", "rins"])
+def test_a_node_that_starts_over_and_over_never_came_up(state):
+    with pytest.raises(NodeFailed, match=r"6 times and never came up; the last was chain\.started, 5 s ago"):
+        followed(*starts(6)).is_done(RUN, state, 435)
+    with pytest.raises(NodeFailed, match="started 4 times"):
+        followed(*starts(MOST_STARTS + 1)).is_done(RUN, state, 435)
+    assert not followed(*starts(2)).is_done(RUN, state, 435)
+    assert not followed(*starts(MOST_STARTS)).is_done(RUN, state, 435)
+
+
+def test_a_start_that_the_installed_system_told_of_counts_no_more():
+    word = row("program.started", "configmanager")
+    assert not followed(*starts(3), word, *starts(3)).is_done(RUN, "boot", 435)
+    up = row("runlevel", "configmanager", run_level="boot")
+    assert followed(*starts(6), up).is_done(RUN, "boot", 435)
+    with pytest.raises(NodeFailed, match="started 4 times"):
+        followed(up, *starts(4)).is_done(RUN, "boot", 435)
+
+
+def test_starts_of_another_run_or_of_a_newer_medium_do_not_count():
+    old = [{**each, "run": "old"} for each in starts(6)]
+    # A medium that is replaced does not know its run yet.
+    newer = [{**row("chain.started", how="medium"), "run": ""}] * 6
+    assert not followed(*old, *newer, *starts(1)).is_done(RUN, "boot", 435)
+    # Nor does a word of another run say that this one came up.
+    other = {**row("runlevel", "configmanager", run_level="boot"), "run": "old"}
+    with pytest.raises(NodeFailed, match="started 4 times"):
+        followed(*starts(2), other, *starts(2)).is_done(RUN, "boot", 435)

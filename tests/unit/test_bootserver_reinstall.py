@@ -234,6 +234,13 @@ def test_a_node_that_was_up_and_is_in_debug_mode_now_is_not_called_up(node):
     assert "disk-not-found: No such disk: S-9" in node.cli("node", "follow", "node1", status=1)
 
 
+def test_a_node_that_starts_over_and_over_ends_the_following(node, acting):
+    acting += [node.install, *[lambda: node.tell("chain.started", how="kexec")] * 3]
+    said = node.cli("node", "reinstall", "node1", "--yes", status=1)
+    assert "started 4 times and never came up; the last was chain.started" in said
+    assert acting == []
+
+
 def test_a_node_that_stays_away_has_a_status_of_its_own(node, acting):
     acting += [
         lambda: node.tell("step.started", step="unpack", title="Unpack"),

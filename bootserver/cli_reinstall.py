@@ -12,14 +12,15 @@ import click
 from rich.console import Console
 
 from bootserver import nodes, power, views
-from bootserver.bmc import Source, Switch
+from bootserver.bmc import Bmc, Source, Switch
 from bootserver.cli_node import FOLLOW_SECONDS
 from bootserver.cli_state import open_state
 from bootserver.following import Following
 from bootserver.live_view import LiveView
 from bootserver.output import confirm, format_option, print_json, yes_option
 from bootserver.state import State
-from wire.errors import BootError
+from wire.errors import BootError, TransientError
+from wire.messages import TargetState
 
 # A server takes ten minutes to its boot medium; in an installation a node is never silent for half of this.
 TIMEOUT_SECONDS = 1800
@@ -52,7 +53,8 @@ def reinstall(name: str, source: str, no_power: bool, timeout: int, yes: bool, f
     """Reinstall node NAME now, with no hand on it, and follow it until it is up.
 
     Its root file system is made anew. Where its power is controlled, it is power-cycled; otherwise it
-    reboots by itself if it is up. Interrupting ends the following and nothing else.
+    reboots by itself if it is up. Interrupting ends the following and nothing else; where the power was not
+    switched by then, it says how to go on.
 
     Exit status: 0 it is up, 1 it failed, 3 it never came back, 130 interrupted.
     """
@@ -70,12 +72,10 @@ def reinstall(name: str, source: str, no_power: bool, timeout: int, yes: bool, f
         found = nodes.find(session, name)
         how = {"by": "power", "medium": source} if bmc is not None else {}
         nodes.order_reinstallation(session, found, **how)
+    told = "if it is up it reboots by itself; if not, somebody has to give it power"
     if bmc is not None:
-        bmc.switch(Switch.CYCLE)
         told = f"power-cycled, to start from {source}"
-    else:
-        told = "if it is up it reboots by itself; if not, somebody has to give it power"
-    _follow(state, name, timeout, form, told)
+    _follow(state, name, timeout, form, told, bmc)
 
 
 @click.command("follow")
@@ -90,12 +90,17 @@ def follow(name: str, timeout: int, form: str) -> None:
     _follow(open_state(), name, timeout, form, "from the beginning of its run")
 
 
-def _follow(state: State, name: str, timeout: int, form: str, told: str) -> None:
+def _follow(state: State, name: str, timeout: int, form: str, told: str, bmc: Bmc | None = None) -> None:
+    """Follow the node's present run to its end; with `bmc`, cycle its power first."""
     with state.database.read() as session:
         found = nodes.find(session, name)
         name, run_id, after = found.name, found.run_id, views.first_of_run(session, found)
     following = Following(run_id, time.time(), timeout)
+    is_begun = bmc is None
     try:
+        if bmc is not None:
+            bmc.switch(Switch.CYCLE)
+            following.since, is_begun = time.time(), True
         with _shown(form, f"{name}, run {run_id}: {told}") as show:
             while True:
                 # What is wanted is read with what was told: the node says it is up after it has turned it.
@@ -113,17 +118,35 @@ def _follow(state: State, name: str, timeout: int, form: str, told: str) -> None
                     break
                 time.sleep(FOLLOW_SECONDS)
     except BootError as error:
+        if not is_begun:
+            # No answer does not say that nothing was done.
+            _say_ordered(name, run_id, is_sure=not isinstance(error, TransientError))
         if form == "json":
             ended = {"code": error.code, "title": error.title, "detail": error.detail, "hint": error.advice}
             print_json({"outcome": "failed", **ended, "run": run_id, "failure": following.failure})
         raise
     except KeyboardInterrupt:
-        click.echo(f"no longer followed; it goes on: bootserver node follow {name}", err=True)
+        if is_begun:
+            click.echo(f"no longer followed; it goes on: bootserver node follow {name}", err=True)
+        else:
+            _say_ordered(name, run_id, is_sure=False)
         sys.exit(INTERRUPTED)
     if form == "json":
         print_json({"outcome": "up", "run": run_id})
     else:
         click.echo(f"{name} is up: run level boot, run {run_id}")
+
+
+def _say_ordered(name: str, run_id: str, *, is_sure: bool) -> None:
+    """Say what stands though the power was not switched, or maybe not, and what to do about it."""
+    switched = "was not" if is_sure else "may not have been"
+    click.echo(
+        f"{name} is ordered to reinstall (run {run_id}) and does so at its next start; "
+        f"its power {switched} switched.\n"
+        f"  Now: bootserver node power {name} cycle, then: bootserver node follow {name}\n"
+        f"  Or take it back: bootserver node state {name} {TargetState.BOOT}",
+        err=True,
+    )
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """An installation as it is followed: what the node's events make of it, and how it ended.
 
 It has ended well when the node turned the intent to boot for this run, and the installed system, which says
-which run it is of, reports run level boot. It has failed when the node stays in debug mode, or when the
-installed system comes up and not all that it shall run does. What may pass by itself is waited for a while.
+which run it is of, reports run level boot, and nothing that was told later takes this back. It has failed
+when the node stays in debug mode, when the installed system comes up and not all that it shall run does, or
+when it is started over and over and tells nothing. What may pass by itself is waited for a while.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from wire.messages import RunLevel, TargetState
 
 # Longer than a node in debug mode waits before it asks again by itself.
 SETTLE_SECONDS = 120.0
+# Starts of the installed system in a row of which it may tell nothing: one more than usual where a reboot
+# into the disk came back to the boot medium, and another one that somebody cut short.
+MOST_STARTS = 3
 _BOOTMANAGER = "bootmanager"
 _GOES_ON = ("program.started", "state.entered", "step.started")
 
@@ -58,6 +62,7 @@ class Following:
     _error: Row = field(default_factory=dict)
     _failed_at: float = 0.0
     _heard: float = 0.0
+    _starts: int = 0
     _is_up: bool = False
 
     def hear(self, row: Row) -> None:
@@ -68,12 +73,17 @@ class Following:
             # What the installed node tells until it goes down is no sign that it comes back.
             return
         self.last, self._heard = row, float(row["received"])
+        if program != _BOOTMANAGER:
+            self._starts = 0
+        elif own and name == "chain.started":
+            self._starts += 1
         level = row.get("run_level") if name == "runlevel" else None
         if name == "error":
             self._error = row
         elif program == _BOOTMANAGER and name in _GOES_ON:
-            self.failure = {}
+            self._is_up, self.failure = False, {}
         elif name == "debug.entered" or (program != _BOOTMANAGER and level == RunLevel.FAILBOOT):
+            self._is_up = False
             told = self._error.get("program") == program
             self.failure, self._failed_at = self._error if told else row, float(row["received"])
         elif program != _BOOTMANAGER and own and level == RunLevel.BOOT:
@@ -93,6 +103,9 @@ class Following:
                 str(self.failure.get(key, "")) for key in ("code", "title", "detail", "hint")
             )
             raise NodeFailed(f"{code or 'debug mode'}: {title}: {detail}", hint=hint or None)
+        if self._starts > MOST_STARTS:
+            never = f"started {self._starts} times and never came up; {self._last_word(now)}"
+            raise NodeFailed(never, hint="Look at its console while what is on its disk starts.")
         silent = now - max(self.since, self._heard)
         if silent > self.timeout:
             raise NodeNeverCameBack(f"{self.timeout:.0f} s without a word; {self._last_word(now)}")

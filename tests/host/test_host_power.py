@@ -331,3 +331,14 @@ def test_where_the_medium_cannot_be_chosen_nothing_is_changed(controlled, bmc, m
     refused(controlled, "bmc-cannot", "node", "reinstall", "node1", "--yes", "--timeout", "1")
     assert machine.starts == []
     assert json.loads(cli(controlled, "node", "show", "node1", "--format", "json"))["boot_state"] == "boot"
+
+
+def test_a_controller_that_refuses_the_reset_leaves_an_order_that_is_told(controlled, bmc, machine):
+    bmc.instead[RESET] = (403, {}, b"")
+    error = refused(controlled, "bmc-refused", "node", "reinstall", "node1", "--yes", "--timeout", "1")
+    shown = json.loads(cli(controlled, "node", "show", "node1", "--format", "json"))
+    assert (shown["boot_state"], machine.starts) == ("rins", [])
+    assert f"(run {shown['run_id']}) and does so at its next start; its power was not switched." in error
+    del bmc.instead[RESET]
+    cli(controlled, "node", "power", "node1", "cycle", "--yes")
+    assert machine.starts == ["Pxe"]

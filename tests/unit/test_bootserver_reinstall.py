@@ -4,13 +4,16 @@ import json
 import time
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
-from bootserver import cli_reinstall
-from bootserver.following import SETTLE_SECONDS, Following, NodeFailed, NodeNeverCameBack, WantedOtherwise
+from bootserver import cli, cli_reinstall, nodes, power
+from bootserver.bmc import BmcRefused, BmcUnreachable
+from bootserver.ipmi import Ipmi
 from bootserver.live_view import LiveView
 from configmanager.backends.base import Reboot
 from configmanager.backends.reinstall import Reinstall
+from host.run import Runner
 from tests.unit.bootserver_deployment import Deployment
 from tests.unit.configmanager_fakes import FakeNode
 from wire.messages import TargetState
@@ -155,6 +158,89 @@ def test_following_again_begins_with_the_run(node, acting):
     assert node.run_id == run
 
 
+@pytest.fixture
+def controller(node, monkeypatch):
+    """A controller that lets the medium be chosen; a test says what comes of switching, which is `ends`."""
+
+    class Controller:
+        ends = None
+
+        def boot_once_from(self, source):
+            pass
+
+        def switch(self, how):
+            # Nobody may find the old run in what is said.
+            assert node.node().boot_state == TargetState.RINS
+            if self.ends:
+                raise self.ends
+
+    made = Controller()
+    monkeypatch.setattr(cli_reinstall.power, "bmc_of", lambda master, found: made)
+    with node.state.database.write() as session:
+        found = nodes.find(session, "node1")
+        power.keep(session, node.state.master, found, Ipmi("192.0.2.7", "operator", "secret", Runner()))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "power_said"),
+    [
+        (BmcRefused("user operator"), 1, "its power was not switched"),
+        (BmcUnreachable("waited 30 s"), 1, "its power may not have been switched"),
+        (KeyboardInterrupt(), 130, "its power may not have been switched"),
+    ],
+)
+def test_an_order_that_stands_without_its_switching_is_told(node, controller, ends, status, power_said):
+    controller.ends = ends
+    words = ("node", "reinstall", "node1", "--yes", "--format", "json")
+    done = CliRunner().invoke(cli.main, ["--state", str(node.folder), *words])
+    assert done.exit_code == status
+    assert f"node1 is ordered to reinstall (run {node.run_id})" in done.stderr
+    assert power_said in done.stderr
+    for command in ("power node1 cycle", "follow node1", "state node1 boot"):
+        assert f"bootserver node {command}" in done.stderr
+    assert "no longer followed" not in done.stderr
+    if status == 1:
+        assert f"[{ends.code}]" in done.stderr
+        last = json.loads(done.stdout.splitlines()[-1])
+        assert (last["outcome"], last["code"], last["run"]) == ("failed", ends.code, node.run_id)
+    # What it says can be done.
+    node.cli("node", "state", "node1", "boot")
+    assert node.slivers().reinstall == ""
+
+
+def test_after_the_switching_an_order_goes_on_and_nothing_else_is_said(node, controller, acting):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    acting.append(interrupt)
+    said = node.cli("node", "reinstall", "node1", "--yes", status=130)
+    assert said == "no longer followed; it goes on: bootserver node follow node1\n"
+
+
+def test_the_patience_begins_when_the_power_was_switched(node, controller, acting, monkeypatch):
+    monkeypatch.setattr(controller, "switch", lambda how: setattr(cli_reinstall.time, "late", 60.0))
+    acting += [node.install, node.come_up]
+    node.cli("node", "reinstall", "node1", "--yes", "--timeout", "30")
+    assert acting == []
+
+
+def test_a_node_that_was_up_and_is_in_debug_mode_now_is_not_called_up(node):
+    node.install()
+    node.come_up()
+    node.tell("program.started", run="")
+    node.tell("error", state="boot", **ERROR)
+    node.tell("debug.entered", was="boot", code="disk-not-found")
+    assert "disk-not-found: No such disk: S-9" in node.cli("node", "follow", "node1", status=1)
+
+
+def test_a_node_that_starts_over_and_over_ends_the_following(node, acting):
+    acting += [node.install, *[lambda: node.tell("chain.started", how="kexec")] * 3]
+    said = node.cli("node", "reinstall", "node1", "--yes", status=1)
+    assert "started 4 times and never came up; the last was chain.started" in said
+    assert acting == []
+
+
 def test_a_node_that_stays_away_has_a_status_of_its_own(node, acting):
     acting += [
         lambda: node.tell("step.started", step="unpack", title="Unpack"),
@@ -162,63 +248,6 @@ def test_a_node_that_stays_away_has_a_status_of_its_own(node, acting):
     ]
     said = node.cli("node", "reinstall", "node1", "--yes", "--timeout", "1", status=3)
     assert "1 s without a word; the last was step.started of unpack, 2 s ago [node-never-came-back]" in said
-
-
-def row(name, program="bootmanager", received=100.0, **data):
-    return {"event": name, "program": program, "run": RUN, "received": received, **data}
-
-
-def followed(*rows, since=100.0, timeout=1000.0):
-    following = Following(RUN, since, timeout)
-    for each in rows:
-        following.hear(each)
-    return following
-
-
-def test_the_intent_counts_as_well(node):
-    up = followed(row("runlevel", "configmanager", run_level="boot"))
-    assert not up.is_done(RUN, "rins", 101)
-    assert up.is_done(RUN, "boot", 101)
-
-
-def test_what_may_pass_is_waited_for():
-    away = row("error", code="server-unreachable")
-    stopped = followed(away, row("debug.entered", code="server-unreachable"))
-    assert not stopped.is_done(RUN, "rins", 100 + SETTLE_SECONDS)
-    with pytest.raises(NodeFailed, match="server-unreachable"):
-        stopped.is_done(RUN, "rins", 101 + SETTLE_SECONDS)
-    stopped.hear(row("state.entered", state="auto"))
-    assert not stopped.is_done(RUN, "rins", 101 + SETTLE_SECONDS)
-
-
-def test_an_installed_node_whose_sliver_fails_has_failed_once_it_stays_so():
-    error = row(
-        "error", "configmanager", code="corrupt-image", title="It is corrupt", detail="x", hint="Mend it."
-    )
-    level = row("runlevel", "configmanager", run_level="failboot")
-    failed = followed(error, level)
-    assert not failed.is_done(RUN, "boot", 101)
-    with pytest.raises(NodeFailed, match="corrupt-image") as raised:
-        failed.is_done(RUN, "boot", 101 + SETTLE_SECONDS)
-    assert raised.value.advice == "Mend it."
-    failed.hear(row("runlevel", "configmanager", run_level="boot"))
-    assert failed.is_done(RUN, "boot", 101 + SETTLE_SECONDS)
-
-
-@pytest.mark.parametrize(("run", "state"), [("q" * 32, "rins"), (RUN, "dbg")])
-def test_somebody_who_wants_something_else_ends_it(run, state):
-    with pytest.raises(WantedOtherwise):
-        followed().is_done(run, state, 101)
-
-
-def test_words_of_others_are_no_sign_of_life():
-    told = [
-        row("reinstall.ordered", "bootserver", 900.0),
-        {**row("action", "configmanager", 900.0), "run": "old"},
-    ]
-    with pytest.raises(NodeNeverCameBack, match="of this run it has told nothing"):
-        followed(*told).is_done(RUN, "rins", 1101)
-    assert not followed(row("step.progress", received=900.0)).is_done(RUN, "rins", 1101)
 
 
 @pytest.mark.parametrize("value", [None, "x", [], {}, float("nan"), float("inf"), 10**400, -(10**400), True])

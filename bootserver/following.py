@@ -21,6 +21,8 @@ SETTLE_SECONDS = 120.0
 # into the disk came back to the boot medium, and another one that somebody cut short.
 MOST_STARTS = 3
 _BOOTMANAGER = "bootmanager"
+# This one never tells anything.
+_OTHER_SYSTEM = "disk"
 _GOES_ON = ("program.started", "state.entered", "step.started")
 
 Row = dict[str, Any]
@@ -75,7 +77,7 @@ class Following:
         self.last, self._heard = row, float(row["received"])
         if program != _BOOTMANAGER:
             self._starts = 0
-        elif own and name == "chain.started":
+        elif own and name == "chain.started" and row.get("how") != _OTHER_SYSTEM:
             self._starts += 1
         level = row.get("run_level") if name == "runlevel" else None
         if name == "error":

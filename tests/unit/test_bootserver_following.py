@@ -138,3 +138,8 @@ def test_starts_of_another_run_or_of_a_newer_medium_do_not_count():
     other = {**row("runlevel", "configmanager", run_level="boot"), "run": "old"}
     with pytest.raises(NodeFailed, match="started 4 times"):
         followed(*starts(2), other, *starts(2)).is_done(RUN, "boot", 435)
+
+
+def test_another_system_tells_nothing_however_often_it_starts():
+    told = [row("program.started"), row("chain.started", how="disk")] * 6
+    assert not followed(*told).is_done(RUN, "boot", 435)

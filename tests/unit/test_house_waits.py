@@ -24,6 +24,7 @@ REASONS = {
         "configmanager/backends/sliver_start.py:start",
         "host/blivet_storage.py:_wait_for",
         "host/disks.py:_forget_partitions",
+        "host/held_up.py:write_all",
     },
     "no wait at all: it looks once": {
         "configmanager/node_images.py:_cache",
@@ -46,7 +47,6 @@ REASONS = {
         "host/console.py:_first_line",
         "host/run.py:interactive",
         "host/terminal.py:_listen",
-        "host/terminal.py:_write",
         "host/terminal.py:pause",
     },
     "the progress of the step says how far it is": {

@@ -13,6 +13,7 @@ REASONS = {
     "a part of what a caller waits for, who has said so": {
         "configmanager/backends/health.py:wait_healthy",
         "host/halt.py:pause",
+        "host/network.py:wait",
         "host/report.py:_wait",
         "host/report.py:flush",
         "hwdetect/udev.py:wait_for_block_device",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bootmanager import standing
+from bootmanager.asking import WAITING, say_if_waiting
 from bootmanager.menu_desk import Desk, agreed, one_of
 from bootmanager.wish import STATES, leave_wish
 from host.alone import alone
@@ -28,6 +29,7 @@ _DESTROYING = ("new", "inst", "rins")
 def retry(desk: Desk, terminal: Terminal) -> None:
     """End debug mode and do what the server wants."""
     terminal.say(_("Trying again."))
+    say_if_waiting(terminal, desk.host.state_dir)
     leave_wish(desk.host.run, desk.host.state_dir)
 
 
@@ -39,6 +41,7 @@ def state(desk: Desk, terminal: Terminal) -> None:
     if not chosen or (chosen in _DESTROYING and not agreed(terminal, _WHAT[chosen])):
         return
     desk.host.events.tell("menu.state", state=chosen)
+    say_if_waiting(terminal, desk.host.state_dir)
     leave_wish(desk.host.run, desk.host.state_dir, chosen)
 
 
@@ -67,13 +70,13 @@ def network(desk: Desk, terminal: Terminal) -> None:
 def erase(desk: Desk, terminal: Terminal) -> None:
     """Empty the cache dongle, where there is proof that bootmanager made it and nothing else is on it."""
     run, folder = desk.host.run, desk.host.state_dir / CACHE_FOLDER
-    with alone(desk.host.state_dir):
+    with alone(desk.host.state_dir, waiting=lambda: terminal.say(WAITING)):
         dongle = proven_dongle(run, folder)
     size = dongle.size_bytes // 2**20
     if not agreed(terminal, _("Erase the cache dongle on {disk}, {size} MiB?", disk=dongle.disk, size=size)):
         return
     terminal.say(_("Erasing; leave it in ..."))
-    with alone(desk.host.state_dir):
+    with alone(desk.host.state_dir, waiting=lambda: terminal.say(WAITING)):
         made = erase_dongle(run, dongle, folder)
     desk.host.events.tell("dongle.erased", device=made.device)
     terminal.say(_("It is empty, and in use as the cache again."))

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from bootmanager.asking import WAITING
 from bootmanager.hwtest import report as hwtest_report
 from bootmanager.hwtest.run import TESTS, run_tests
 from bootmanager.menu_desk import Desk, one_of
@@ -36,7 +37,7 @@ def plan(desk: Desk, terminal: Terminal) -> None:
     if not chosen:
         return
     terminal.say(_("Looking; nothing is changed ..."))
-    with alone(desk.host.state_dir):
+    with alone(desk.host.state_dir, waiting=lambda: terminal.say(WAITING)):
         found = previews_of(_silent(desk.host), chosen)
     page(terminal, plan_text(found))
 
@@ -69,7 +70,7 @@ def report(desk: Desk, terminal: Terminal) -> None:
     if not chosen:
         return
     terminal.say(_("Making it; this takes a minute ..."))
-    with alone(desk.host.state_dir):
+    with alone(desk.host.state_dir, waiting=lambda: terminal.say(WAITING)):
         said = report_now(_silent(desk.host), None, stick=chosen == "stick")
     terminal.say(said)
 

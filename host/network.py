@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from wire.errors import TransientError
 from wire.nodenet import IpMethod, NetworkSettings
 
 _WAIT_ONLINE = "/usr/lib/systemd/systemd-networkd-wait-online"
+_PAUSE_SECONDS = 1.0
 _FAMILIES = {4: "inet", 6: "inet6"}
 
 
@@ -52,15 +54,29 @@ def bring_up(run: Runner, settings: NetworkSettings) -> None:
 
 
 def wait(run: Runner, settings: NetworkSettings, version: int, *, seconds: int) -> NetworkUp:
-    """Return the way out when there is one, by IP of that version, by any if it is 0. Raises NoNetwork."""
+    """Return the way out when there is one, by IP of that version, by any if it is 0. Raises NoNetwork.
+
+    An interface with an address but no gateway is none; others that have a link are then waited for as well,
+    `seconds` at most for all.
+    """
+    until = time.monotonic() + seconds
     words = [_WAIT_ONLINE, "--any", "--operational-state=routable", f"--timeout={seconds}"]
     try:
         run([*words, *([f"--ipv{version}"] if version else [])], timeout=seconds + 30)
     except CommandFailed:
         raise NoNetwork(f"waited {seconds} s for {wanted(settings)}; {_seen(run)}") from None
-    up = current(run, version)
-    if up is None:
-        raise NoNetwork(f"there is an address but no gateway; {_seen(run)}")
+    late: tuple[str, ...] = ()
+    while (up := current(run, version)) is None:
+        # One look more where a link was late: it has its address a moment before its route.
+        before, late = late, _late_links(run, settings, version)
+        if not (before or late):
+            raise NoNetwork(f"there is an address but no gateway; {_seen(run)}")
+        if time.monotonic() >= until:
+            by = ", ".join(late or before)
+            raise NoNetwork(
+                f"there is an address but no gateway; waited {seconds} s for another by {by}; {_seen(run)}"
+            )
+        time.sleep(_PAUSE_SECONDS)
     return up
 
 
@@ -117,13 +133,27 @@ def idle_links(run: Runner) -> tuple[str, ...]:
     )
 
 
+def _late_links(run: Runner, settings: NetworkSettings, version: int) -> tuple[str, ...]:
+    """Return the interfaces with a link that shall have an address of that version, and have none yet."""
+    if settings.device or settings.bond:
+        return ()
+    families = [_FAMILIES[each] for each in ((version,) if version else _FAMILIES)]
+    links = json.loads(run(["ip", "-j", "addr"]).stdout)
+    has_one = {link["ifname"] for link in links if any(_own(link, family) for family in families)}
+    return tuple(name for name in idle_links(run) if name not in has_one)
+
+
 def _way(link: dict[str, Any], hop: dict[str, Any], family: str) -> NetworkUp | None:
-    own = [
+    own = _own(link, family)
+    return NetworkUp(link["ifname"], link["address"].upper(), own[0], hop.get("gateway", "")) if own else None
+
+
+def _own(link: dict[str, Any], family: str) -> list[str]:
+    return [
         found["local"]
         for found in link["addr_info"]
         if found["family"] == family and found["scope"] == "global" and not found.get("tentative")
     ]
-    return NetworkUp(link["ifname"], link["address"].upper(), own[0], hop.get("gateway", "")) if own else None
 
 
 def _links(run: Runner) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from host.held_up import write_all
 from host.run import Runner
 from host.texts import _, is_translated, shown
 
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 COLUMNS, ROWS = 80, 24
 # How often it is looked whether the conversation is over.
 LOOK_SECONDS = 0.25
-# A serial line that takes nothing for so long is held up, or unplugged.
-STUCK_SECONDS = 5.0
 MOST_TYPED = 1000
 _SHELL = ("bash",)
 NOBODY = _("Nobody is there any more.")
@@ -56,12 +55,16 @@ class Terminal(Protocol):
 
 @dataclass
 class Line:
-    """One way to and from a person: a name, open file descriptors, and what was typed ahead."""
+    """One way to and from a person: a name, open file descriptors, and what was typed ahead.
+
+    `is_held_up`: it took nothing the last time.
+    """
 
     name: str
     reading: int
     writing: int
     typed: bytearray = field(default_factory=bytearray)
+    is_held_up: bool = False
 
 
 class Lines:
@@ -214,19 +217,13 @@ def _open(device: Path) -> int:
 
 
 def _write(line: Line, raw: bytes) -> None:
-    """Write all of it, or give up on a line that takes nothing."""
-    until = time.monotonic() + STUCK_SECONDS
-    while raw and time.monotonic() < until:
-        try:
-            raw = raw[os.write(line.writing, raw[:256]) :]
-            until = time.monotonic() + STUCK_SECONDS
-        except BlockingIOError:
-            time.sleep(0.01)
-        except OSError as error:
-            # The kernel lists a serial port also where there is none.
-            if error.errno != errno.EIO:
-                log.warning("console %s: %s", line.name, error)
-            return
+    """Write all of it, or give up on a line that takes nothing; it is not waited for again until it does."""
+    try:
+        line.is_held_up = not write_all(line.writing, raw, patient=not line.is_held_up)
+    except OSError as error:
+        # The kernel lists a serial port also where there is none.
+        if error.errno != errno.EIO:
+            log.warning("console %s: %s", line.name, error)
 
 
 def _flush(line: Line) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from bootmanager.asking import WAITING
 from bootmanager.hwtest import clock, disk, memory, network, smart
 from bootmanager.hwtest.result import Outcome, Progress, Result, not_possible
 from bootmanager.machine import State
@@ -44,7 +45,7 @@ def run_tests(
     ends it.
     """
     progress(_("looking at the hardware and for the server ..."))
-    with alone(host.state_dir):
+    with alone(host.state_dir, waiting=lambda: progress(WAITING)):
         facts, why = _known(host, steps_for(State.AUTO))
     if ServerClient in facts:
         connect(facts[ServerClient])

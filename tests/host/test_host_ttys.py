@@ -1,4 +1,4 @@
-"""The menu's terminal on real ones: a password is not echoed, a shell runs and ends with the stay."""
+"""The menu's terminal and the consoles on real ones: a password, a shell, a console that is held up."""
 
 import os
 import pty
@@ -12,6 +12,8 @@ import pytest
 
 from bootmanager.menu_run import ConsoleMenu
 from bootmanager.standing import Standing
+from host import console as console_module
+from host import held_up
 from host.console import Console
 from host.events import Events
 from host.options import Options
@@ -23,6 +25,7 @@ from tests.unit.menu_desk import FAILED
 pytestmark = pytest.mark.host
 
 SECONDS = 20.0
+CTRL_S, CTRL_Q = "\x13", "\x11"
 
 
 class Tty:
@@ -43,6 +46,14 @@ class Tty:
             assert time.monotonic() < until, self.seen
             if select.select([self.hand], [], [], 0.2)[0]:
                 self.seen += os.read(self.hand, 4096).decode()
+
+    def holds(self, text):
+        """Type Ctrl-S or Ctrl-Q, and wait until the kernel has heard it."""
+        self.types(text)
+        until = time.monotonic() + SECONDS
+        while bool(select.select([], [self._keeper], [], 0)[1]) is (text == CTRL_S):
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
     def close(self):
         os.close(self.hand)
@@ -191,3 +202,60 @@ def test_the_menu_of_a_stay_is_at_every_console_until_it_is_over(consoles, tmp_p
     menu.leave()
     assert time.monotonic() - began < 2
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("menu")] == []
+
+
+def test_a_console_that_is_held_up_is_waited_for_once(consoles, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(held_up, "STUCK_SECONDS", 0.2)
+    held, screen = consoles[0], tmp_path / "tty1"
+    screen.write_text("")
+    console = Console([held.device, screen])
+    console.say("before")
+    held.sees("before")
+    held.holds(CTRL_S)
+    began = time.monotonic()
+    saying = threading.Thread(target=console.say, args=["meanwhile"], daemon=True)
+    saying.start()
+    saying.join(SECONDS)
+    assert screen.read_text() == "meanwhile\n"
+    for number in range(50):
+        console.say(f"event {number}")
+    assert time.monotonic() - began < 5
+    assert [str(held.device) in each.getMessage() for each in caplog.records] == [True]
+    held.holds(CTRL_Q)
+    console.say("after")
+    held.sees("after")
+    assert "event" not in held.seen
+
+
+def test_a_slow_console_gets_every_byte(consoles, monkeypatch):
+    monkeypatch.setattr(held_up, "STUCK_SECONDS", 0.5)
+    slow, text = consoles[0], "x" * 60_000
+    saying = threading.Thread(target=Console([slow.device]).say, args=[text])
+    began = time.monotonic()
+    saying.start()
+    while "\n" not in slow.seen:
+        time.sleep(0.03)
+        assert select.select([slow.hand], [], [], SECONDS)[0]
+        slow.seen += os.read(slow.hand, 1024).decode()
+    saying.join()
+    assert time.monotonic() - began > 1, "longer than what is waited for a console that takes nothing"
+    assert slow.seen == text + "\r\n"
+
+
+def test_a_question_comes_to_a_console_when_it_is_no_longer_held_up(consoles, monkeypatch):
+    monkeypatch.setattr(held_up, "STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(console_module, "AGAIN_SECONDS", 0.1)
+    held, other = consoles
+    held.holds(CTRL_S)
+    console, answers, heard = Console([held.device, other.device]), [], threading.Event()
+    asking = threading.Thread(
+        target=lambda: answers.append(console.ask("Sure?", listening=heard.set)), daemon=True
+    )
+    asking.start()
+    other.sees("Sure?")
+    assert heard.wait(SECONDS)
+    held.holds(CTRL_Q)
+    held.sees("Sure?")
+    held.types("yes\r")
+    asking.join(SECONDS)
+    assert answers == ["yes"]

@@ -1,8 +1,12 @@
 """A desk for debug mode's menu, with a machine that only notes which commands it is given."""
 
+import threading
+
 from bootmanager import standing
+from bootmanager.asking import WAITING
 from bootmanager.menu_desk import Desk
 from bootmanager.standing import Standing
+from host.alone import alone
 from host.console import Console
 from host.events import Events
 from host.options import Options
@@ -25,6 +29,32 @@ FAILED = Standing(
     host_key="256 SHA256:Ux1dGYjVh2mzCqvYwsyDmmrLPVfsvGgRkTrqvOVVHqU (ED25519)",
     network='NET_DEVICE="enp1s0"\nIP_METHOD="dhcp"\n',
 )
+
+
+class Busy:
+    """Somebody who is at work on the machine until a person has been told to wait, or for two seconds."""
+
+    def __init__(self, folder):
+        self._begun, self._told = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, args=[folder])
+
+    def __enter__(self):
+        self._thread.start()
+        self._begun.wait()
+        return self
+
+    def __exit__(self, *_):
+        self._told.set()
+        self._thread.join()
+
+    def hears(self, text):
+        if text == WAITING:
+            self._told.set()
+
+    def _work(self, folder):
+        with alone(folder):
+            self._begun.set()
+            self._told.wait(2)
 
 
 class NotingRunner:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from bootmanager.asking import WAITING
 from bootmanager.hwtest import report, run
 from bootmanager.hwtest.result import Outcome, judged, not_possible
 from bootmanager.hwtest.run import TESTS, failed, run_tests
@@ -13,7 +14,7 @@ from host.terminal import TerminalEnded
 from hwdetect.content import DiskState
 from hwdetect.inventory import Disk, Firmware, Inventory, Machine, Nic
 from steps.base import Effect, Step, holds
-from tests.unit.menu_desk import desk
+from tests.unit.menu_desk import Busy, desk
 from wire.errors import BootError, ConfigurationError
 
 DISK = Disk("/dev/vda", "m", "s", "", 2**30, "virtio", False, False, False, 512, DiskState.BLANK)
@@ -84,6 +85,15 @@ def test_each_result_is_an_event_and_a_word(tested):
     assert [name for name, _ in told[1:]] == ["hwtest.result"] * 5
     assert told[3][1]["outcome"] == "failed"
     assert "disk /dev/vda: failed" in said
+
+
+def test_who_has_to_wait_for_the_nodes_own_check_in_is_told_so(tested, tmp_path):
+    said = []
+    with Busy(tmp_path) as worker:
+        tested("memory", progress=lambda text: said.append(text) or worker.hears(text))
+    assert said.count(WAITING) == 1
+    _, _, said, _ = tested("memory")
+    assert WAITING not in said
 
 
 def test_a_missing_tool_stops_no_other_test(tested):

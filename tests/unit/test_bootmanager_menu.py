@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from contextlib import ExitStack
 
 import pytest
 
 from bootmanager import menu_changes, menu_shows, standing
+from bootmanager.asking import SECONDS, WAITING
 from bootmanager.menu import PROMPT, Menu
 from bootmanager.menu_desk import STOPPED
 from bootmanager.standing import Standing, load, screen
@@ -13,7 +15,7 @@ from bootmanager.wish import leave_wish, take_wish
 from host.terminal import TerminalEnded
 from host.this_boot import for_this_boot
 from tests.unit.fake_terminal import FakeTerminal
-from tests.unit.menu_desk import FAILED, NotingRunner, desk, end, ended
+from tests.unit.menu_desk import FAILED, Busy, NotingRunner, desk, end, ended
 from wire.errors import ConfigurationError
 from wire.nodenet import IpMethod, NetworkSettings
 
@@ -217,3 +219,53 @@ def test_a_report_goes_where_a_person_wants_it(tmp_path, monkeypatch, answer, st
     person, _, _ = menu(tmp_path, "10", answer)
     assert made == stick
     assert ("sent: report 7" in person.text) == bool(stick)
+
+
+class Found:
+    disk, size_bytes, device = "/dev/sdb", 2**30, "/dev/sdb1"
+
+
+class Listening(FakeTerminal):
+    """A person; who is at work hears what they are told."""
+
+    def __init__(self, workers, *answers):
+        super().__init__(*answers)
+        self._workers = workers
+
+    def say(self, text):
+        super().say(text)
+        for worker in self._workers:
+            worker.hears(text)
+
+
+def told_to_wait(where, workers, *answers):
+    """Return how often a person is told that they wait."""
+    person = Listening(workers, *answers)
+    with pytest.raises(TerminalEnded):
+        Menu(where).run(person)
+    return person.said.count(WAITING)
+
+
+@pytest.mark.parametrize(
+    "answers", [["2", "inst"], ["10", "stick"], ["8", ""], ["6"], ["7", "boot"]], ids=str
+)
+def test_who_has_to_wait_for_the_nodes_own_check_in_is_told_so(tmp_path, monkeypatch, answers):
+    monkeypatch.setattr(menu_shows, "previews_of", lambda host, state: ())
+    monkeypatch.setattr(menu_shows, "report_now", lambda host, place, stick: "it is there")
+    monkeypatch.setattr(menu_changes, "proven_dongle", lambda run, folder: Found)
+    where, _ = desk(tmp_path)
+    with Busy(tmp_path) as worker:
+        assert told_to_wait(where, [worker], *answers) == 1
+    assert told_to_wait(where, [], *answers) == 0
+    assert f"at most {SECONDS:.0f} s" in WAITING
+
+
+def test_who_erases_a_dongle_is_told_so_too(tmp_path, monkeypatch):
+    workers = []
+    monkeypatch.setattr(menu_changes, "proven_dongle", lambda run, folder: Found)
+    monkeypatch.setattr(menu_changes, "erase_dongle", lambda run, dongle, folder: dongle)
+    where, _ = desk(tmp_path)
+    with ExitStack() as stack:
+        begins = lambda terminal, what: workers.append(stack.enter_context(Busy(tmp_path))) or True  # noqa: E731
+        monkeypatch.setattr(menu_changes, "agreed", begins)
+        assert told_to_wait(where, workers, "8") == 1

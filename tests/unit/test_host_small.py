@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from host.alone import alone, is_taken
 from host.events import Events, LineFile
 from host.files import write_atomic
 from host.http_trust import reason
@@ -20,6 +21,18 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert path.read_text() == "two"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_who_has_to_wait_for_another_is_told_once_and_may_give_up(tmp_path):
+    with alone(tmp_path, lambda: pytest.fail("nobody else is there")):
+        assert is_taken(tmp_path)
+        with pytest.raises(InterruptedError), alone(tmp_path, gives_up):
+            pytest.fail("not alone")
+    assert not is_taken(tmp_path)
+
+
+def gives_up():
+    raise InterruptedError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):

@@ -1,10 +1,11 @@
 """Lines to and from people: all hear, whoever types first answers, the end ends it."""
 
 import os
+import time
 
 import pytest
 
-from host import terminal
+from host import held_up, terminal
 from host.terminal import Line, Lines, TerminalEnded, page
 from tests.unit.fake_terminal import FakeTerminal
 
@@ -98,13 +99,21 @@ def test_a_pause_ends_with_the_conversation_and_forgets_what_was_typed(people):
 
 
 def test_a_line_that_takes_nothing_is_given_up(people, monkeypatch):
-    monkeypatch.setattr(terminal, "STUCK_SECONDS", 0.05)
+    monkeypatch.setattr(held_up, "STUCK_SECONDS", 0.05)
     stuck, other = people
     os.set_blocking(stuck.line.writing, False)
     lines([stuck]).say("x" * 100_000)
-    assert len(stuck.sees) < 100_000
+    # Nobody at another line waits for it a second time.
+    monkeypatch.setattr(held_up, "STUCK_SECONDS", 60)
+    began = time.monotonic()
+    lines([stuck, other]).say("y")
+    assert time.monotonic() - began < 10
+    assert other.sees == "y\n"
+    assert "y" not in stuck.sees
+    # It takes text again, and is waited for again.
     lines([stuck, other]).say("hello")
-    assert other.sees.endswith("hello\n")
+    assert stuck.sees == "hello\n"
+    assert not stuck.line.is_held_up
 
 
 def test_noise_without_end_does_not_fill_the_memory(people):

@@ -7,12 +7,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("host", "hwdetect", "images", "steps", "bootmanager", "configmanager")
-WAITS = {"sleep", "wait", "wait_for", "poll", "select", "survey", "lead_out", "wait_healthy"}
+WAITS = {"sleep", "wait", "wait_for", "poll", "select", "survey", "lead_out", "wait_healthy", "alone"}
 # What stands behind what the console shows already, or is no wait of somebody's.
 REASONS = {
     "a part of what a caller waits for, who has said so": {
         "configmanager/backends/health.py:wait_healthy",
         "host/halt.py:pause",
+        "host/network.py:wait",
         "host/report.py:_wait",
         "host/report.py:flush",
         "hwdetect/udev.py:wait_for_block_device",
@@ -24,8 +25,11 @@ REASONS = {
         "configmanager/backends/sliver_start.py:start",
         "host/blivet_storage.py:_wait_for",
         "host/disks.py:_forget_partitions",
+        "host/held_up.py:write_all",
     },
     "no wait at all: it looks once": {
+        "configmanager/cli.py:apply",
+        "configmanager/cli.py:run",
         "configmanager/node_images.py:_cache",
         "configmanager/vsys/folder.py:has_reader",
     },
@@ -39,6 +43,7 @@ REASONS = {
     },
     "a person, a sliver's user or another program: as long as it takes": {
         "bootmanager/debug.py:_released",
+        "bootmanager/debug.py:stay",
         "configmanager/alone.py:ask",
         "configmanager/manager.py:_leave",
         "configmanager/manager.py:run",
@@ -46,7 +51,6 @@ REASONS = {
         "host/console.py:_first_line",
         "host/run.py:interactive",
         "host/terminal.py:_listen",
-        "host/terminal.py:_write",
         "host/terminal.py:pause",
     },
     "the progress of the step says how far it is": {
@@ -67,7 +71,9 @@ def waits():
             source = path.read_text()
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.FunctionDef) and any(map(is_wait, ast.walk(node))):
-                    says = "wait.started" in ast.get_source_segment(source, node)
+                    text = ast.get_source_segment(source, node)
+                    # A person at a menu is told by the menu.
+                    says = "wait.started" in text or "waiting=" in text
                     yield f"{path.relative_to(ROOT)}:{node.name}", says
 
 

@@ -158,6 +158,66 @@ def test_interfaces_of_former_settings_are_removed(monkeypatch, tmp_path):
     assert ["ip", "link", "delete", "vlan5"] in machine.ip.ran
 
 
+class Late(Ip):
+    """A machine whose first card never has a gateway; the other gets address and route at these seconds."""
+
+    def __init__(self, monkeypatch, address_at, route_at, settings=NetworkSettings()):  # noqa: B008
+        super().__init__([link("eth0", DEAD.mac, DEAD.address), link("eth1", GOOD.mac)])
+        self.seconds, self._address_at, self._route_at = 0.0, address_at, route_at
+        self._settings = settings
+        monkeypatch.setattr(network, "time", self)
+
+    def monotonic(self):
+        return self.seconds
+
+    def sleep(self, seconds):
+        self.seconds += seconds
+        if self.seconds >= self._address_at:
+            self.said["addr"][1] = link("eth1", GOOD.mac, GOOD.address)
+        if self.seconds >= self._route_at:
+            self.said["-4"] = [route(GOOD)]
+
+    def wait(self, version=0):
+        return network.wait(self, self._settings, version, seconds=90)
+
+
+@pytest.mark.parametrize(("address_at", "route_at"), [(2, 2), (40, 41), (89, 90)])
+def test_an_address_without_a_gateway_does_not_end_the_wait_for_other_links(
+    monkeypatch, address_at, route_at
+):
+    late = Late(monkeypatch, address_at, route_at)
+    assert late.wait() == GOOD
+    assert late.seconds == route_at
+
+
+@pytest.mark.parametrize(("address_at", "route_at", "seconds"), [(999, 999, 90), (10, 999, 11)])
+def test_a_link_that_never_leads_out_is_waited_for_as_long_as_was_said(
+    monkeypatch, address_at, route_at, seconds
+):
+    late = Late(monkeypatch, address_at, route_at)
+    with pytest.raises(NoNetwork, match="an address but no gateway") as caught:
+        late.wait()
+    assert late.seconds == seconds
+    assert ("waited 90 s for another by eth1" in caught.value.detail) is (seconds == 90)
+
+
+def test_an_address_of_the_other_version_is_none(monkeypatch):
+    late = Late(monkeypatch, 0, 999)
+    late.sleep(0)
+    with pytest.raises(NoNetwork, match="by eth0, eth1"):
+        late.wait(version=6)
+
+
+@pytest.mark.parametrize(
+    "settings", [NetworkSettings(device="eth0"), NetworkSettings(bond=("A", "B"))], ids=str
+)
+def test_links_that_are_not_to_have_an_address_are_not_waited_for(monkeypatch, settings):
+    late = Late(monkeypatch, 2, 2, settings)
+    with pytest.raises(NoNetwork, match="no gateway; interfaces"):
+        late.wait()
+    assert late.seconds == 0
+
+
 def test_no_network_says_what_was_waited_for_and_what_is_there(monkeypatch, tmp_path):
     settings = NetworkSettings(IpMethod.NONE)
     machine = Machine(monkeypatch, tmp_path, Ip(two_cards(up=False)), settings)

@@ -37,9 +37,7 @@ def test_server_away_a_blank_machine_keeps_asking_until_it_is_back(new_site: Mak
     # Once more in the middle: it has checked in, and nobody changes anything at the server.
     machine.wait_event("step.started", step="unpack", timeout=limits.SOON, after=again)
     site.server.stop()
-    failed = machine.wait_event(
-        "debug.entered", code="server-unreachable", timeout=limits.INSTALL, after=again
-    )
+    failed = machine.wait_error("server-unreachable", timeout=limits.INSTALL, after=again)
     site.server.start()
     machine.wait_event("step.done", step="unpack", timeout=limits.INSTALL, after=failed)
     assert not machine.events("confirm.asked")

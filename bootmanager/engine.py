@@ -10,10 +10,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_exponential_jitter
 
 from host.journal import Journal
+from host.os_errors import machine_blamed
 from host.ports import Host
 from host.texts import _, error_text
 from steps.base import Change, Context, Effect, Facts, Observation, Step
-from wire.errors import BootError, TransientError, VerificationError
+from wire.errors import BootError, InternalError, TransientError, VerificationError
 
 ATTEMPTS = 4
 RETRY_SECONDS = 90.0
@@ -54,15 +55,20 @@ class Engine:
     def execute(self, steps: Sequence[Step]) -> None:
         """Make every step's goal hold, in order; `facts` grows by what each found.
 
-        Raises the BootError of the step that failed; the facts found so far stay.
+        Raises the BootError of the step that failed, which an OSError becomes where the machine is to blame;
+        the facts found so far stay.
         """
         self.failed = ""
         for step in steps:
             try:
-                self.facts = self.facts.plus(*self._retried(step).facts)
+                with machine_blamed():
+                    self.facts = self.facts.plus(*self._retried(step).facts)
             except BootError as error:
-                self.failed = step.name
-                self.host.events.tell("step.failed", step=step.name, code=error.code, detail=error.detail)
+                self._failed(step, error.code, error.detail)
+                raise
+            except OSError as error:
+                # A fault of the program: who catches all of these needs it as it is, with where it came from.
+                self._failed(step, InternalError.code, type(error).__name__)
                 raise
 
     def preview(self, steps: Sequence[Step]) -> tuple[Preview, ...]:
@@ -75,7 +81,8 @@ class Engine:
                 seen.append(Preview(step.name, step.title, step.effect, False, blocked=why))
                 continue
             try:
-                found = step.observe(Context(self.host, facts))
+                with machine_blamed():
+                    found = step.observe(Context(self.host, facts))
             except BootError as error:
                 why = error_text(error)
                 seen.append(Preview(step.name, step.title, step.effect, False, blocked=why, error=error))
@@ -83,6 +90,10 @@ class Engine:
             facts = facts.plus(*found.facts)
             seen.append(Preview(step.name, step.title, step.effect, found.holds, found.changes))
         return tuple(seen)
+
+    def _failed(self, step: Step, code: str, detail: str) -> None:
+        self.failed = step.name
+        self.host.events.tell("step.failed", step=step.name, code=code, detail=detail)
 
     def _retried(self, step: Step) -> Observation:
         def waiting(state: RetryCallState) -> None:

@@ -74,7 +74,7 @@ class BlivetStorage:
     def apply(self, layout: Layout) -> None:
         """Make the disks have this layout, destroying what is on them where it does not fit.
 
-        Raises VolumeGroupElsewhere, DiskBusy, StorageFailed, CommandFailed.
+        Raises VolumeGroupElsewhere, DiskBusy, DiskWriteFailed, StorageFailed, CommandFailed.
         """
         disks.settle(self._run)
         tables = self._tables(layout)

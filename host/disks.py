@@ -5,6 +5,7 @@ Every function that writes refuses a disk that is in use, because the kernel the
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.os_errors import DiskWriteFailed
 from host.run import Runner
 from host.storage import CLAIM_MAGIC, MIB, LayoutDisk, PlannedPartition
 from wire.errors import UnsupportedHardware
@@ -101,7 +103,7 @@ def disk_of(node: str) -> str:
 def refuse_in_use(disk: str) -> None:
     """Make sure that nothing on the disk (its node), or on what stands on it, is in use; reads nothing else.
 
-    Raises DiskBusy.
+    Raises DiskBusy, DiskWriteFailed.
     """
     for leaf in _leaves(sys_place(disk)):
         with _exclusive(f"/dev/{leaf.name.replace('!', '/')}", os.O_RDONLY):
@@ -141,7 +143,7 @@ def zero(disk: LayoutDisk, planned: tuple[PlannedPartition, ...]) -> None:
     """Wipe what older signatures could be found by, in the gaps and where partitions will begin and end.
 
     Without it, LVM metadata of an older installation would come back to life with a partition that
-    begins at the same place. Raises DiskBusy.
+    begins at the same place. Raises DiskBusy, DiskWriteFailed.
     """
     ranges = [(_GPT_BYTES, MIB)]
     for part in planned:
@@ -149,27 +151,36 @@ def zero(disk: LayoutDisk, planned: tuple[PlannedPartition, ...]) -> None:
         ranges += [(part.start, min(end, part.start + _ZERO_AT_START)), (end - _ZERO_AT_END, end)]
     with _exclusive(disk.path) as handle:
         for start, end in ranges:
-            os.pwrite(handle, bytes(end - start), start)
+            _write_zeros(handle, start, end)
 
 
 def zero_start(node: str) -> None:
-    """Wipe the signature at the start of a volume, durably. Raises DiskBusy."""
+    """Wipe the signature at the start of a volume, durably. Raises DiskBusy, DiskWriteFailed."""
     with _exclusive(node) as handle:
-        os.pwrite(handle, bytes(MIB), 0)
+        _write_zeros(handle, 0, MIB)
 
 
 @contextmanager
 def _exclusive(node: str, mode: int = os.O_WRONLY) -> Iterator[int]:
+    """Open a device that nothing uses, and make durable what is written. Raises DiskBusy, DiskWriteFailed."""
     try:
         # O_EXCL on a block device: the kernel refuses while it is mounted or part of something.
         handle = os.open(node, mode | os.O_EXCL | os.O_CLOEXEC)
+        try:
+            yield handle
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
-        raise DiskBusy(f"{node}: {error.strerror}") from None
-    try:
-        yield handle
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        # No call but opening says of a device that it is busy.
+        kind = DiskBusy if error.errno == errno.EBUSY else DiskWriteFailed
+        raise kind(f"{node}: {error.strerror}") from None
+
+
+def _write_zeros(handle: int, start: int, end: int) -> None:
+    while start < end:
+        # Before what it cannot write, the kernel writes what it can.
+        start += os.pwrite(handle, bytes(end - start), start)
 
 
 def _forget_partitions(run: Runner, disk: LayoutDisk) -> None:

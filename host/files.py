@@ -14,9 +14,20 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write `path` so that every reader, at any time, sees the old or the new content.
 
     A temporary file in the same folder, fsync, rename, fsync of both; missing folders are made.
+    Raises OSError with the name of the file.
     """
     raw = data.encode() if isinstance(data, str) else data
     make_folder(path.parent)
+    try:
+        _replace(path, raw, mode)
+    except OSError as error:
+        if error.errno is not None:
+            # Neither writing nor fsync says of which file, and the name of the temporary one tells nobody.
+            error.filename = str(path)
+        raise
+
+
+def _replace(path: Path, raw: bytes, mode: int) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

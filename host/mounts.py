@@ -62,7 +62,8 @@ def mounted(
 ) -> Iterator[Path]:
     """Mount `source` at `target` (or a new temporary folder) for the length of a with block.
 
-    Raises CommandFailed when it cannot be mounted, or not be unmounted because somebody is in it.
+    Raises CommandFailed when it cannot be mounted, or not be unmounted because somebody is in it. An OSError
+    of a file below gets that file's name on `source`: nobody could tell anything by the temporary folder's.
     """
     with tempfile.TemporaryDirectory(prefix="bm-mount-") as scratch:
         where = target or Path(scratch)
@@ -71,5 +72,9 @@ def mounted(
         run([*words, str(source), str(where)])
         try:
             yield where
+        except OSError as error:
+            if isinstance(error.filename, str) and Path(error.filename).is_relative_to(where):
+                error.filename = f"/{Path(error.filename).relative_to(where)} on {source}"
+            raise
         finally:
             run(["umount", str(where)], timeout=600)

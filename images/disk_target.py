@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from host.disks import DiskBusy
-from wire.errors import ConfigurationError, UnsupportedHardware
+from host.os_errors import DiskWriteFailed
+from wire.errors import ConfigurationError
 
 WITHHELD_BYTES = 1024 * 1024
 _MIB = 1024 * 1024
@@ -37,14 +38,6 @@ class TargetTooSmall(ConfigurationError):
     code = "target-too-small"
     title = "The disk image does not fit"
     hint = "Name a larger disk for it in the node's configuration, or publish an image of a smaller disk."
-
-
-class DiskWriteFailed(UnsupportedHardware):
-    """The disk does not take, or does not give back, what is written to it."""
-
-    code = "disk-write-failed"
-    title = "A disk cannot be written"
-    hint = "Look at the kernel's messages (journalctl -k); a disk that has errors is to be replaced."
 
 
 class DiskTarget:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from host.disks import DiskBusy
+from host.os_errors import DiskWriteFailed
 from host.run import Runner
 from images.disk_make import make_disk_image
-from images.disk_target import DiskWriteFailed, TargetTooSmall
+from images.disk_target import TargetTooSmall
 from images.disk_write import DiskDiffers, verify_disk, write_disk
 from images.sources.base import NotAnImage
 from images.store import BlobStore

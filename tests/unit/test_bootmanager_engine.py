@@ -1,5 +1,7 @@
 """The engine: observe, run, observe again; what is retried and what is not; the preview changes nothing."""
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from host.console import Console
 from host.events import Events
 from host.journal import Journal
 from host.options import Options
+from host.os_errors import DiskWriteFailed, NoSpaceLeft
 from host.ports import Host
 from host.run import Runner
 from steps.base import Change, Effect, Facts, Keeps, Observation, Step, holds, lacks
@@ -142,6 +145,49 @@ def test_facts_found_before_a_failure_stay(engine):
     with pytest.raises(Never):
         engine.execute([Make(), Fails(Never, 1)])
     assert Made in engine.facts
+
+
+def raised_by(code, name=None):
+    """An error as the kernel gives it; what a step got is called with a text."""
+    return lambda _: OSError(code, os.strerror(code), name)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.EIO, DiskWriteFailed), (errno.EROFS, DiskWriteFailed), (errno.ENOSPC, NoSpaceLeft)],
+)
+def test_what_the_machine_is_to_blame_for_is_an_error_of_the_step(engine, told, code, kind):
+    step = Fails(raised_by(code, "/etc/hostname"), 1)
+    with pytest.raises(kind) as error:
+        engine.execute([step])
+    detail = f"/etc/hostname: {os.strerror(code)}"
+    assert (error.value.detail, step.seen, engine.failed) == (detail, 1, "fails")
+    assert told[-1].event == "step.failed"
+    assert told[-1].data == {"step": "fails", "code": kind.code, "detail": detail}
+
+
+def test_also_where_it_comes_of_running_a_step(engine):
+    step = Make()
+    step.run = lambda context: Path("/dev/full").write_text("x")
+    with pytest.raises(NoSpaceLeft):
+        engine.execute([step])
+    assert engine.failed == "make"
+
+
+def test_a_fault_of_the_program_is_told_as_one_with_its_step(engine, told):
+    with pytest.raises(FileNotFoundError, match="secret-name"):
+        engine.execute([Fails(raised_by(errno.ENOENT, "/secret-name"), 1)])
+    assert engine.failed == "fails"
+    assert told[-1].event == "step.failed"
+    assert told[-1].data == {"step": "fails", "code": "internal", "detail": "FileNotFoundError"}
+
+
+def test_the_preview_shows_what_the_machine_is_to_blame_for(engine):
+    (seen,) = engine.preview([Fails(raised_by(errno.EIO, "/dev/sda"), 1)])
+    assert isinstance(seen.error, DiskWriteFailed)
+    assert "/dev/sda: Input/output error" in seen.blocked
+    with pytest.raises(FileNotFoundError):
+        engine.preview([Fails(raised_by(errno.ENOENT), 1)])
 
 
 def test_the_preview_runs_nothing(engine, told):

@@ -1,5 +1,6 @@
 """The life of one boot: which plans run in which order, and what leads to debug mode and out of it."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,6 +193,16 @@ def test_every_failure_leads_to_debug_mode_and_out_of_it(monkeypatch, state):
     assert [error["code"] for error in errors] == ["not-installed"]
     assert errors[0]["state"] == state
     assert node.left == [ChainHow.KEXEC]
+
+
+def test_a_disk_that_fails_leads_there_too_with_the_name_of_the_step(monkeypatch):
+    error = OSError(errno.EIO, "Input/output error", "/dev/sda")
+    node = make(monkeypatch, wanted="inst", failures=[(State.INST, error, ())])
+    node.run()
+    assert node.causes == [("disk-write-failed", State.INST)]
+    (failed,) = [event.data for event in node.told if event.event == "step.failed"]
+    detail = "/dev/sda: Input/output error"
+    assert failed == {"step": "plan-inst", "code": "disk-write-failed", "detail": detail}
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import struct
 
 import pytest
 
+from host.os_errors import DiskWriteFailed
 from host.run import Runner
 from images import disk_make
 from images.disk_make import make_disk_image, packs_of
 from images.disk_source import BLOCK_BYTES, check_qcow2, is_disk_image, raw_disk, used_ranges
-from images.disk_target import DiskWriteFailed, TargetTooSmall
+from images.disk_target import TargetTooSmall
 from images.disk_write import DiskDiffers, verify_disk, write_disk
 from images.sources.base import NotAnImage
 from images.store import BlobStore

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from host import network_files
 from host.files import write_atomic
+from host.filesystems import boot_uuid
 from host.target import (
-    BOOT_LABEL,
     HOST_KEY,
     ROOT_DEVICE,
     ROOT_MODULES,
@@ -27,7 +27,7 @@ from wire.nodeconf import NodeConfiguration
 
 FSTAB = f"""# Written by bootmanager.
 {ROOT_DEVICE} / ext4 errors=remount-ro 0 1
-LABEL={BOOT_LABEL} /boot ext4 nosuid,nodev 0 2
+UUID={{boot}} /boot ext4 nosuid,nodev 0 2
 {SLIVERS_DEVICE} /{SLIVERS_FOLDER} ext4 nodev,prjquota 0 2
 {SWAP_DEVICE} none swap sw 0 0
 """
@@ -82,7 +82,7 @@ def _files(context: Context) -> dict[Path, str]:
     return {
         Path("etc/hostname"): f"{details.hostname}\n",
         Path("etc/hosts"): f"127.0.0.1 localhost\n127.0.1.1 {details.hostname} {short}\n::1 localhost\n",
-        Path("etc/fstab"): FSTAB,
+        Path("etc/fstab"): FSTAB.format(boot=boot_uuid(details.run_id)),
         **{network_files.INSTALLED_FOLDER / name: text for name, text in networks.items()},
         Path("etc/initramfs-tools/conf.d/bootmanager"): INITRAMFS,
         Path("etc/initramfs-tools/modules"): _modules(context.facts[Inventory]),

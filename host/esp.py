@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host.disks import SYS_BLOCK, disk_of, read_table
 from host.files import read_regular, write_atomic
 from host.mark import NotInstalled
 from host.mounts import mounted
 from host.run import CommandFailed, Runner
-from host.storage import ESP_NUMBER, DiskRole, PartitionType, claimed_role, partition_node
-from host.target import BOOT_LABEL, ROOT_DEVICE
+from host.storage import ESP_NUMBER, PartitionType
+from host.target import partition_of_root
 from wire.errors import VerificationError
 
 ESP_LABEL = "BM-EFI"
 # Where Debian's signed GRUB looks, from wherever it was started: compiled into it.
 _MENU = Path("EFI/debian/grub.cfg")
-_GO_ON = f"""# Written by bootmanager.
-search --no-floppy --label {BOOT_LABEL} --set=root
+_GO_ON = """# Written by bootmanager.
+search --no-floppy --fs-uuid {boot} --set=root
 configfile ($root)/grub/grub.cfg
 """
 # Here and in the image (shim-signed, grub-efi-amd64-signed); shim starts the file of that name beside it.
@@ -47,32 +46,29 @@ def esp_of_root(run: Runner) -> str:
 
     Found by the claim and the type in that disk's table, since it may be made anew. Raises NotInstalled.
     """
-    below = sorted((SYS_BLOCK / Path(ROOT_DEVICE).resolve().name / "slaves").glob("*"))
-    for disk in dict.fromkeys(disk_of(f"/dev/{place.name}") for place in below):
-        table = read_table(run, disk)
-        if table is None or claimed_role(table.guid) is not DiskRole.SYSTEM:
-            continue
-        types = {number: kind for number, kind, *_ in table.partitions}
-        if types.get(ESP_NUMBER) == PartitionType.EFI_SYSTEM:
-            return partition_node(disk, ESP_NUMBER)
-    raise NotInstalled("the disk of the root volume has no EFI system partition")
+    found = partition_of_root(run, ESP_NUMBER, PartitionType.EFI_SYSTEM)
+    if found is None:
+        raise NotInstalled("the disk of the root volume has no EFI system partition")
+    return found
 
 
-def make_esp(run: Runner, device: str, root: Path) -> None:
+def make_esp(run: Runner, device: str, root: Path, boot: str) -> None:
     """Make the EFI system partition anew, durably, with the loaders of the image in the tree `root`.
+
+    They go on with the menu in the file system whose UUID is `boot`.
 
     Raises NoSignedLoader, CommandFailed, OSError.
     """
-    wanted = _wanted(root)
+    wanted = _wanted(root, boot)
     run(["mkfs.vfat", "-F", "32", "-n", ESP_LABEL, device])
     with mounted(run, device, fstype="vfat") as folder:
         for path, content in wanted.items():
             write_atomic(folder / path, content)
 
 
-def is_whole(run: Runner, device: str, root: Path) -> bool:
+def is_whole(run: Runner, device: str, root: Path, boot: str) -> bool:
     """Say whether all is there as make_esp() leaves it; changes nothing. Raises NoSignedLoader."""
-    wanted = _wanted(root)
+    wanted = _wanted(root, boot)
     try:
         with mounted(run, device, fstype="vfat", options=("ro",)) as folder:
             return all(_read(folder / path) == content for path, content in wanted.items())
@@ -80,8 +76,8 @@ def is_whole(run: Runner, device: str, root: Path) -> bool:
         return False
 
 
-def _wanted(root: Path) -> dict[Path, bytes]:
-    wanted = {_MENU: _GO_ON.encode()}
+def _wanted(root: Path, boot: str) -> dict[Path, bytes]:
+    wanted = {_MENU: _GO_ON.format(boot=boot).encode()}
     for path, source in _LOADERS.items():
         content = _read(root / source)
         if not content:

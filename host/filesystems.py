@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from host.run import Runner
 from host.storage import Layout, filesystem_uuid
-from host.target import BOOT_LABEL
 
+BOOT_LABEL = "bm-boot"
 ROOT_LABEL = "bm-root"
 SLIVERS_LABEL = "bm-slivers"
 _MAKE_SECONDS = 1800.0
@@ -32,6 +32,11 @@ class FileSystem:
             features = PROJECT_QUOTAS if self.label == SLIVERS_LABEL else ()
             command = ["mkfs.ext4", "-q", "-F", *features, "-L", self.label, "-U", self.uuid, self.device]
         run(command, timeout=_MAKE_SECONDS)
+
+
+def boot_uuid(run_id: str) -> str:
+    """Return the UUID of a run's /boot. GRUB and fstab find it by that: any disk may have the label."""
+    return filesystem_uuid(run_id, BOOT_LABEL)
 
 
 def filesystems(layout: Layout) -> tuple[FileSystem, ...]:

@@ -23,6 +23,7 @@ EXTENT_MIB = 4
 # Of the EFI system partition: on a disk with sectors of 4096 bytes no smaller FAT32 has its 65525 clusters.
 ESP_MIB = 260
 ESP_NUMBER = 2
+BOOT_NUMBER = 3
 
 
 class PartitionType(StrEnum):
@@ -95,7 +96,7 @@ class Layout:
     @property
     def boot_device(self) -> str:
         """Device node of the boot partition."""
-        return partition_node(self.system.path, 3)
+        return partition_node(self.system.path, BOOT_NUMBER)
 
     @property
     def volumes(self) -> tuple[tuple[str, int], ...]:
@@ -113,7 +114,7 @@ class Layout:
         return (
             PlannedPartition("bios", 1, PartitionType.BIOS_BOOT, MIB, MIB),
             PlannedPartition("esp", ESP_NUMBER, PartitionType.EFI_SYSTEM, 2 * MIB, ESP_MIB * MIB),
-            PlannedPartition("boot", 3, PartitionType.LINUX, boot, self.boot_mib * MIB),
+            PlannedPartition("boot", BOOT_NUMBER, PartitionType.LINUX, boot, self.boot_mib * MIB),
             PlannedPartition("pv", 4, PartitionType.LVM, pv, end - pv),
         )
 

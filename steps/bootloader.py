@@ -7,10 +7,11 @@ from pathlib import Path
 
 from host.esp import make_esp
 from host.files import write_atomic
+from host.filesystems import boot_uuid
 from host.initramfs import make_initramfs
 from host.installed import InstalledKernel, kernel_versions, newest_kernel
 from host.storage import Layout
-from host.target import BOOT_LABEL, ROOT_MODULES, read_installed, target
+from host.target import ROOT_MODULES, read_installed, target
 from host.texts import _
 from hwdetect.inventory import Inventory
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
@@ -41,14 +42,15 @@ class Bootloader(Step):
         with target(context.host.run, for_chroot=True) as root:
             self._initramfs(context, root)
             context.progress(0.7, "GRUB")
-            layout = context.facts[Layout]
+            details, layout = context.facts[NodeDetails], context.facts[Layout]
+            boot = boot_uuid(details.run_id)
             install = ["grub-install", "--target=i386-pc", "--no-floppy", layout.system.path]
             context.host.run(install, root=root, timeout=SLOW)
-            make_esp(context.host.run, layout.esp_device, root)
+            make_esp(context.host.run, layout.esp_device, root, boot)
             # What the boot medium's GRUB reads and clears to let the disk boot once.
             context.host.run(["grub-editenv", "/boot/grub/bmenv", "create"], root=root)
-            kernel = newest_kernel(root, context.facts[NodeDetails].kernel_arguments)
-            write_atomic(root / "boot/grub/grub.cfg", _menu(kernel))
+            kernel = newest_kernel(root, details.kernel_arguments)
+            write_atomic(root / "boot/grub/grub.cfg", _menu(kernel, boot))
         # Written after the unmount has made the rest durable: these are other file systems.
         with target(context.host.run) as root:
             write_atomic(root / MARKER, _marker(context))
@@ -61,8 +63,8 @@ class Bootloader(Step):
             make_initramfs(context.host.run, root, version, modules)
 
 
-def _menu(kernel: InstalledKernel) -> str:
-    """Return GRUB's menu, with the same arguments that kexec gives the kernel.
+def _menu(kernel: InstalledKernel, boot: str) -> str:
+    """Return GRUB's menu, with the same arguments that kexec gives the kernel; `boot` is the UUID of /boot.
 
     Not update-grub's: it asks every disk of the machine what it holds, and foreign ones are not ours to ask.
     """
@@ -74,7 +76,7 @@ if [ "$grub_platform" = pc ]; then
     terminal_output console serial
 fi
 set timeout=1
-search --no-floppy --label {BOOT_LABEL} --set=root
+search --no-floppy --fs-uuid {boot} --set=root
 menuentry "{kernel.version}" {{
     linux /{kernel.image} {kernel.arguments}
     initrd /{kernel.initramfs}

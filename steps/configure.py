@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import stat
+import tempfile
 from pathlib import Path
 
 from host import network_files
 from host.files import write_atomic
+from host.filesystems import boot_uuid
+from host.run import Runner
 from host.target import (
-    BOOT_LABEL,
     HOST_KEY,
     ROOT_DEVICE,
     ROOT_MODULES,
@@ -27,10 +30,13 @@ from wire.nodeconf import NodeConfiguration
 
 FSTAB = f"""# Written by bootmanager.
 {ROOT_DEVICE} / ext4 errors=remount-ro 0 1
-LABEL={BOOT_LABEL} /boot ext4 nosuid,nodev 0 2
+UUID={{boot}} /boot ext4 nosuid,nodev 0 2
 {SLIVERS_DEVICE} /{SLIVERS_FOLDER} ext4 nodev,prjquota 0 2
 {SWAP_DEVICE} none swap sw 0 0
 """
+
+# An empty half is none: what a power cut leaves of a file that was never synced.
+_KEY_PAIR = (HOST_KEY.with_suffix(""), HOST_KEY)
 
 INITRAMFS = """# Written by bootmanager: only what this machine's hardware needs.
 MODULES=list
@@ -50,10 +56,9 @@ class Configure(Step):
     def observe(self, context: Context) -> Observation:
         run = context.host.run
         wanted = _files(context)
-        found = read_all_installed(run, (*wanted, HOST_KEY))
+        found = read_all_installed(run, (*wanted, *_KEY_PAIR))
         missing = [path for path, text in wanted.items() if found[path] != text]
-        if found[HOST_KEY] is None:
-            missing.append(HOST_KEY)
+        missing += [path for path in _KEY_PAIR if not found[path]]
         if not missing:
             return holds()
         return lacks(*(Change(Keeps.CREATE, f"/{path}", _("configuration of this node")) for path in missing))
@@ -62,7 +67,24 @@ class Configure(Step):
         with target(context.host.run) as root:
             for path, text in _files(context).items():
                 write_atomic(root / path, text)
-            context.host.run(["ssh-keygen", "-A", "-f", root])
+            _make_host_keys(context.host.run, root)
+
+
+def _make_host_keys(run: Runner, root: Path) -> None:
+    """Give the tree the keys that its sshd is known by, durably, unless it has them whole."""
+    found = [root / path for path in _KEY_PAIR]
+    if all(path.is_file() and path.stat().st_size for path in found):
+        return
+    # ssh-keygen syncs nothing, and takes an empty public half for a whole one.
+    with tempfile.TemporaryDirectory(prefix="bm-keys-") as scratch:
+        made = Path(scratch) / HOST_KEY.parent
+        made.mkdir(parents=True)
+        run(["ssh-keygen", "-A", "-f", scratch])
+        # The one that says to whoever looks that all are there goes first, and comes last.
+        (root / HOST_KEY).unlink(missing_ok=True)
+        for path in sorted(made.iterdir(), key=lambda path: path.name == HOST_KEY.name):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            write_atomic(root / HOST_KEY.parent / path.name, path.read_bytes(), mode=mode)
 
 
 def _files(context: Context) -> dict[Path, str]:
@@ -82,7 +104,7 @@ def _files(context: Context) -> dict[Path, str]:
     return {
         Path("etc/hostname"): f"{details.hostname}\n",
         Path("etc/hosts"): f"127.0.0.1 localhost\n127.0.1.1 {details.hostname} {short}\n::1 localhost\n",
-        Path("etc/fstab"): FSTAB,
+        Path("etc/fstab"): FSTAB.format(boot=boot_uuid(details.run_id)),
         **{network_files.INSTALLED_FOLDER / name: text for name, text in networks.items()},
         Path("etc/initramfs-tools/conf.d/bootmanager"): INITRAMFS,
         Path("etc/initramfs-tools/modules"): _modules(context.facts[Inventory]),

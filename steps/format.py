@@ -47,7 +47,7 @@ class Format(Step):
                 _make_root(context, one)
             else:
                 one.make(context.host.run)
-        # The links in /dev/disk that the next steps mount by come from udev.
+        # What udev knows of them, and its links in /dev/disk, are of what was there before.
         context.host.run(
             ["udevadm", "trigger", "--action=change", *(one.device for one in filesystems(_layout(context)))]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from host import network_files
 from host.esp import esp_of_root, is_whole, make_esp
+from host.filesystems import boot_uuid
 from host.mark import Mark
 from host.target import read_all_installed, target, target_read_only
 from host.texts import _
@@ -26,16 +27,16 @@ class Repair(Step):
         wrong = network_files.differing(context.facts[NodeConfiguration].network, texts)
         what = _("network of the key medium")
         changes = [Change(Keeps.CREATE, f"/{folder / name}", what) for name in wrong]
-        esp = esp_of_root(run)
+        esp, boot = esp_of_root(run), boot_uuid(context.facts[Mark].run_id)
         with target_read_only(run) as root:
-            if not is_whole(run, esp, root):
+            if not is_whole(run, esp, root, boot):
                 changes.append(Change(Keeps.CREATE, esp, _("signed loaders for UEFI")))
         return lacks(*changes) if changes else holds()
 
     def run(self, context: Context) -> None:
         run, settings = context.host.run, context.facts[NodeConfiguration].network
-        esp = esp_of_root(run)
+        esp, boot = esp_of_root(run), boot_uuid(context.facts[Mark].run_id)
         with target(run) as root:
             network_files.write(settings, root / network_files.INSTALLED_FOLDER)
-            if not is_whole(run, esp, root):
-                make_esp(run, esp, root)
+            if not is_whole(run, esp, root, boot):
+                make_esp(run, esp, root, boot)

@@ -23,7 +23,7 @@ from host.former import Former
 from host.http import http_of
 from host.run import CommandFailed, Runner
 from host.storage import Layout
-from host.target import read_all_installed, target, target_read_only
+from host.target import NoBootPartition, read_all_installed, target, target_read_only
 from host.texts import _
 from host.unpacked import Unpacked, load_unpacked, write_unpacked
 from images import tree
@@ -247,7 +247,7 @@ def _has_files(run: Runner) -> bool:
     try:
         with target_read_only(run) as root:
             return not tree.is_empty(root)
-    except (CommandFailed, OSError):
+    except (CommandFailed, NoBootPartition, OSError):
         # No such volume yet, nothing made on it, or damaged beyond reading.
         return False
 

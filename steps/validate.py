@@ -8,13 +8,12 @@ from host.ext4 import FSCK_SECONDS, header, is_clean
 from host.installed import InstalledKernel, newest_kernel
 from host.mark import Mark, NotInstalled, read_mark
 from host.run import CommandFailed, Runner
-from host.target import BOOT_DEVICE, ROOT_DEVICE, SLIVERS_DEVICE, target_read_only
+from host.target import ROOT_DEVICE, SLIVERS_DEVICE, boot_of_root, target_read_only
 from host.texts import _
 from steps.base import Change, Context, Effect, Keeps, Observation, Step, holds, lacks
 from wire.errors import VerificationError
 from wire.nodeconf import NodeConfiguration
 
-DEVICES = (ROOT_DEVICE, BOOT_DEVICE, SLIVERS_DEVICE)
 # e2fsck(8): 1 errors corrected, 2 corrected and a mounted root must reboot (ours is not mounted).
 REPAIRED = (0, 1, 2)
 
@@ -46,24 +45,34 @@ class Validate(Step):
 
     def observe(self, context: Context) -> Observation:
         run = context.host.run
-        for device in DEVICES:
-            if not Path(device).exists():
-                raise NotInstalled(f"there is no {device}")
-        dirty = [device for device in DEVICES if not is_clean(header(run, device))]
+        root, boot, slivers = _devices(run)
+        found = {device: header(run, device) for device in (root, boot, slivers)}
+        if not found[boot]:
+            raise NotInstalled(f"there is no file system on {boot}")
+        dirty = [device for device, said in found.items() if not is_clean(said)]
         if dirty:
             what = _("check and repair (e2fsck)")
             return lacks(*(Change(Keeps.KEEP, device, what) for device in dirty))
         mark = read_mark(run)
         if mark.node_id != context.facts[NodeConfiguration].node_id:
             raise ForeignInstallation(f"it belongs to node {mark.node_id}")
-        with target_read_only(run) as root:
-            return holds(mark, newest_kernel(root, mark.kernel_arguments))
+        with target_read_only(run) as folder:
+            return holds(mark, newest_kernel(folder, mark.kernel_arguments))
 
     def run(self, context: Context) -> None:
-        for number, device in enumerate(DEVICES):
+        devices = _devices(context.host.run)
+        for number, device in enumerate(devices):
             if not is_clean(header(context.host.run, device)):
-                context.progress(number / len(DEVICES), _("checking {device}", device=device))
+                context.progress(number / len(devices), _("checking {device}", device=device))
                 _repair(context.host.run, device)
+
+
+def _devices(run: Runner) -> tuple[str, str, str]:
+    """Return the nodes of root, /boot and the slivers volume. Raises NotInstalled, NoBootPartition."""
+    for device in (ROOT_DEVICE, SLIVERS_DEVICE):
+        if not Path(device).exists():
+            raise NotInstalled(f"there is no {device}")
+    return ROOT_DEVICE, boot_of_root(run), SLIVERS_DEVICE
 
 
 def _repair(run: Runner, device: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from host import files
 from host.esp import is_whole, make_esp
+from host.filesystems import boot_uuid
 from host.mounts import mounted
 from host.run import Runner
 from tests.guest.node_system import run
@@ -14,6 +15,7 @@ from tests.guest.node_system import run
 MIB = 1024 * 1024
 # This system is of the base image, so it has the loaders.
 ROOT = Path("/")
+BOOT = boot_uuid("run")
 SHIM, GRUB, MENU = "EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/debian/grub.cfg"
 
 
@@ -35,7 +37,7 @@ class Partition:
             os.fsync(device.fileno())
 
     def is_whole(self):
-        return is_whole(Runner(), self.device, ROOT)
+        return is_whole(Runner(), self.device, ROOT, BOOT)
 
     def is_sound(self):
         return run("fsck.vfat", "-n", self.device, ok=False).returncode == 0
@@ -50,7 +52,7 @@ def partition(tmp_path):
 
 def test_it_is_whole_and_sound_when_it_is_made_and_only_a_look_afterwards(partition):
     assert not partition.is_whole()
-    make_esp(Runner(), partition.device, ROOT)
+    make_esp(Runner(), partition.device, ROOT, BOOT)
     before = partition.file.read_bytes()
     assert partition.is_whole()
     assert partition.is_sound()
@@ -62,12 +64,12 @@ def test_it_is_whole_and_sound_when_it_is_made_and_only_a_look_afterwards(partit
 
 @pytest.mark.parametrize("place", [0, 32 * 512])
 def test_a_damaged_one_is_noticed_and_made_anew(partition, place):
-    make_esp(Runner(), partition.device, ROOT)
+    make_esp(Runner(), partition.device, ROOT, BOOT)
     with Path(partition.device).open("r+b") as device:
         device.seek(place)
         device.write(bytes(MIB))
     assert not partition.is_whole()
-    make_esp(Runner(), partition.device, ROOT)
+    make_esp(Runner(), partition.device, ROOT, BOOT)
     assert partition.is_whole()
     assert partition.is_sound()
 
@@ -94,18 +96,18 @@ def test_a_power_cut_at_any_instant_leaves_what_is_noticed_and_made_anew(partiti
             return done
 
     # An older one is there, of another loader.
-    make_esp(Runner(), partition.device, ROOT)
+    make_esp(Runner(), partition.device, ROOT, BOOT)
     with mounted(Runner(), partition.device, fstype="vfat") as folder:
         (folder / SHIM).write_bytes(b"older")
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", cut_around)
-        make_esp(Cutting(), partition.device, ROOT)
+        make_esp(Cutting(), partition.device, ROOT, BOOT)
     assert len(cuts) > 20
     whole = []
     for kept in cuts:
         partition.put_back(kept)
         whole.append(partition.is_whole())
-        make_esp(Runner(), partition.device, ROOT)
+        make_esp(Runner(), partition.device, ROOT, BOOT)
         assert partition.is_whole(), kept
         assert partition.is_sound(), kept
     # Once it is whole it stays so; and it is, before anything else is written that says so.

@@ -21,6 +21,7 @@ from host.storage import Layout, LayoutDisk
 from images.cache import Cache
 from images.manifest import Manifest, SignedImage
 from images.trust import SignedImages
+from steps import validate
 from steps.base import Context, Facts, Step
 from steps.format import Format
 from steps.unpack import Unpack
@@ -95,8 +96,10 @@ def volumes_at(folder: Path, monkeypatch: pytest.MonkeyPatch, *, root_mib: int =
     monkeypatch.setattr(Layout, "boot_device", property(lambda _: made.devices["boot"]))
     # The kernel of a testing machine may know no quotas; an installed node's does.
     monkeypatch.setattr(filesystems, "PROJECT_QUOTAS", ())
-    for name in ("root", "boot", "slivers"):
-        monkeypatch.setattr(target, f"{name.upper()}_DEVICE", made.devices[name])
+    for module in (target, validate):
+        monkeypatch.setattr(module, "boot_of_root", lambda run: made.devices["boot"])
+        for name in ("root", "slivers"):
+            monkeypatch.setattr(module, f"{name.upper()}_DEVICE", made.devices[name])
     try:
         yield made
     finally:

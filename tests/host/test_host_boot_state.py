@@ -58,10 +58,8 @@ class Installed:
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     with volumes_at(tmp_path, monkeypatch, root_mib=32) as volumes:
-        devices = tuple(volumes.devices[name] for name in ("root", "boot", "slivers"))
-        monkeypatch.setattr(validate, "DEVICES", devices)
-        for device in devices:
-            volumes.run(["mkfs.ext4", "-q", device])
+        for name in ("root", "boot", "slivers"):
+            volumes.run(["mkfs.ext4", "-q", volumes.devices[name]])
         with volumes.root() as root:
             for name in ("vmlinuz-6.1", "initrd.img-6.1"):
                 (root / "boot" / name).write_bytes(b"kernel")
@@ -128,15 +126,21 @@ def test_one_without_a_mark_or_a_volume_is_none(installed, monkeypatch):
         (root / "etc/bootmanager/installation.json").unlink()
     with pytest.raises(NotInstalled, match=r"installation\.json"):
         Validate().observe(installed.context())
-    monkeypatch.setattr(validate, "DEVICES", (*validate.DEVICES, "/dev/bmnode/nothing"))
+    monkeypatch.setattr(validate, "SLIVERS_DEVICE", "/dev/bmnode/nothing")
     with pytest.raises(NotInstalled, match="nothing"):
+        Validate().observe(installed.context())
+
+
+def test_one_whose_boot_partition_holds_no_file_system_is_none(installed):
+    installed.volumes.write("boot", bytes(32 * 2**20))
+    with pytest.raises(NotInstalled, match=re.escape(installed.volumes.devices["boot"])):
         Validate().observe(installed.context())
 
 
 def test_its_network_follows_the_key_medium(installed, monkeypatch):
     # The kernel of a testing machine may know no vfat: see tests/guest.
     monkeypatch.setattr(repair, "esp_of_root", lambda run: "/dev/none")
-    monkeypatch.setattr(repair, "is_whole", lambda run, device, root: True)
+    monkeypatch.setattr(repair, "is_whole", lambda run, device, root, boot: True)
     folder = network_files.INSTALLED_FOLDER
     bond = NetworkSettings(vlan=42, bond=("52:54:00:00:00:01", "52:54:00:00:00:02"))
     for settings in (NetworkSettings(), bond, STATIC):

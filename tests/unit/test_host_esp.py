@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from host import disks, esp
+from host import disks, esp, target
 from host.esp import NoSignedLoader, esp_of_root, is_whole, make_esp
 from host.mark import NotInstalled
 from host.run import CommandFailed, Completed
-from host.storage import DiskRole, PartitionType, claim_guid
+from host.storage import DiskRole, PartitionType, claim_guid, filesystem_uuid
 
 OURS, DATA = (claim_guid("run", role, "A") for role in DiskRole)
+BOOT = filesystem_uuid("run", "bm-boot")
 SHIM = "usr/lib/shim/shimx64.efi.signed"
 
 
@@ -29,7 +30,7 @@ class Machine:
         (sys_block / "vda/vda4/partition").mkdir(parents=True)
         (sys_block / "root/slaves/vda4").mkdir(parents=True)
         (sys_block / "vda4").symlink_to("vda/vda4")
-        for module in (disks, esp):
+        for module in (disks, target):
             monkeypatch.setattr(module, "SYS_BLOCK", sys_block)
         monkeypatch.setattr(esp, "mounted", self.mounted)
 
@@ -83,25 +84,31 @@ def test_what_is_made_is_whole_and_the_loader_that_firmware_looks_for_comes_last
     monkeypatch.setattr(
         esp, "write_atomic", lambda path, data: (written.append(path.name), write(path, data))
     )
-    assert not is_whole(machine.run, "/dev/vda2", machine.root)
-    make_esp(machine.run, "/dev/vda2", machine.root)
-    assert is_whole(machine.run, "/dev/vda2", machine.root)
+    assert not is_whole(machine.run, "/dev/vda2", machine.root, BOOT)
+    make_esp(machine.run, "/dev/vda2", machine.root, BOOT)
+    assert is_whole(machine.run, "/dev/vda2", machine.root, BOOT)
     assert machine.ran == [["mkfs.vfat", "-F", "32", "-n", "BM-EFI", "/dev/vda2"]]
     assert written == ["grub.cfg", "grubx64.efi", "BOOTX64.EFI"]
+    assert f"--fs-uuid {BOOT} " in (machine.esp / "EFI/debian/grub.cfg").read_text()
     assert (machine.esp / "EFI/BOOT/BOOTX64.EFI").read_text() == f"signed {SHIM}"
 
 
 @pytest.mark.parametrize("name", ["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/debian/grub.cfg"])
 def test_a_file_that_is_missing_or_another_is_noticed(machine, name):
-    make_esp(machine.run, "/dev/vda2", machine.root)
+    make_esp(machine.run, "/dev/vda2", machine.root, BOOT)
     (machine.esp / name).write_text("x")
-    assert not is_whole(machine.run, "/dev/vda2", machine.root)
+    assert not is_whole(machine.run, "/dev/vda2", machine.root, BOOT)
     (machine.esp / name).unlink()
-    assert not is_whole(machine.run, "/dev/vda2", machine.root)
+    assert not is_whole(machine.run, "/dev/vda2", machine.root, BOOT)
+
+
+def test_one_that_goes_on_with_another_boot_is_noticed(machine):
+    make_esp(machine.run, "/dev/vda2", machine.root, filesystem_uuid("older", "bm-boot"))
+    assert not is_whole(machine.run, "/dev/vda2", machine.root, BOOT)
 
 
 def test_an_image_without_the_loaders_is_refused_before_anything_is_made(machine):
     Path(machine.root, SHIM).unlink()
     with pytest.raises(NoSignedLoader, match="/usr/lib/shim"):
-        make_esp(machine.run, "/dev/vda2", machine.root)
+        make_esp(machine.run, "/dev/vda2", machine.root, BOOT)
     assert machine.ran == []

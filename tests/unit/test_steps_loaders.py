@@ -11,7 +11,7 @@ from host.network_files import INSTALLED_FOLDER, write
 from host.options import Options
 from host.ports import Host
 from host.run import Completed
-from host.storage import Layout, LayoutDisk
+from host.storage import Layout, LayoutDisk, filesystem_uuid
 from hwdetect.inventory import Firmware, Inventory
 from hwdetect.inventory import Machine as Model
 from steps import bootloader, repair
@@ -23,6 +23,7 @@ from wire.nodeconf import NodeConfiguration
 from wire.nodenet import NetworkSettings
 from wire.session import NodeKey
 
+BOOT = filesystem_uuid("run", "bm-boot")
 CONFIGURATION = NodeConfiguration(1, NodeKey(b"k" * 32), "http://server", NetworkSettings())
 
 
@@ -42,7 +43,7 @@ class Machine:
         monkeypatch.setattr(repair, "read_all_installed", lambda run, paths: {p: self.read(p) for p in paths})
         monkeypatch.setattr(repair, "target_read_only", self.mounted)
         monkeypatch.setattr(repair, "esp_of_root", lambda run: "/dev/vda2")
-        monkeypatch.setattr(repair, "is_whole", lambda run, device, root: self.whole)
+        monkeypatch.setattr(repair, "is_whole", self.is_whole)
 
     def run(self, argv, **_):
         self.did.append(argv[0])
@@ -51,8 +52,12 @@ class Machine:
     def read(self, path):
         return (self.root / path).read_text() if (self.root / path).exists() else None
 
-    def make_esp(self, run, device, root):
-        assert (device, root) == ("/dev/vda2", self.root)
+    def is_whole(self, run, device, root, boot):
+        assert (device, root, boot) == ("/dev/vda2", self.root, BOOT)
+        return self.whole
+
+    def make_esp(self, run, device, root, boot):
+        assert (device, root, boot) == ("/dev/vda2", self.root, BOOT)
         self.did.append("esp")
         self.whole = True
 
@@ -82,7 +87,7 @@ def test_the_disk_is_made_to_start_by_both_firmwares_whatever_this_machine_has(m
     assert [change.target for change in seen.changes] == ["/dev/vda", "/dev/vda2"]
     Bootloader().run(machine.context)
     assert machine.did == ["grub-install", "esp", "grub-editenv"]
-    assert "search --no-floppy --label bm-boot" in machine.read("boot/grub/grub.cfg")
+    assert f"search --no-floppy --fs-uuid {BOOT} " in machine.read("boot/grub/grub.cfg")
     assert Bootloader().observe(machine.context).holds
 
 

@@ -1,7 +1,6 @@
 """The nodes' API, with the real client against the real application and nothing between but memory."""
 
 import asyncio
-import statistics
 import time
 
 import httpx
@@ -90,14 +89,14 @@ def test_what_answers_for_an_unknown_node_is_a_secret_of_this_server(server, tmp
 
 def test_an_unknown_node_costs_the_same_time(server):
     times = {1: [], 4711: []}
-    # In turns, so that whatever else the machine does hits both.
+    # In turns, and the least of each: whatever else the machine does only adds to it.
     for _ in range(25):
         for node_id, taken in times.items():
             body = open_body(node_id)
             before = time.perf_counter()
             server.post(body)
             taken.append(time.perf_counter() - before)
-    known, unknown = (statistics.median(taken) for taken in times.values())
+    known, unknown = (min(taken) for taken in times.values())
     # Coarse on purpose: it fails when one of the two does a query or a derivation less by far.
     assert unknown / known == pytest.approx(1, abs=0.5)
 

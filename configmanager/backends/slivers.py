@@ -150,7 +150,8 @@ class Slivers(Backend):
         self.node.events.tell("sliver.removed", name=name)
 
     def unit(self, name: str) -> str:
-        made = self._records.get(name)
+        # Events name files and much else, of which there can be no record.
+        made = next((made for made in self._records.all() if made.name == name), None)
         return _unit(made.machine) if made is not None else ""
 
     # --- what a slice asks for on this node; each says whether it is done, and raises any BootError ---

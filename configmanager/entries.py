@@ -111,7 +111,7 @@ def structured(data: object, kind: type[T]) -> T:
     place = _unspeakable(data)
     if place is not None:
         raise MalformedMessage(
-            f"{kind.__name__}: holds a character that no text may have, or is nested too deep @ ${place}"
+            f"{kind.__name__}: holds bytes or a character that no text has, or is nested too deep @ ${place}"
         )
     return structure(data, kind)
 
@@ -123,7 +123,7 @@ def reason(error: MalformedMessage | ValueError) -> str:
 
 
 def _unspeakable(data: object, place: str = "", depth: int = 0) -> str | None:
-    """Return where a text is that cannot be, or what is nested too deep; None if nothing is."""
+    """Return where something is that cannot be kept: such a text, no JSON, too deep; None if nothing is."""
     if depth > _DEPTH:
         return ""
     match data:
@@ -134,8 +134,11 @@ def _unspeakable(data: object, place: str = "", depth: int = 0) -> str | None:
             inner = ((f".{key}" if str(key).isidentifier() else "", item) for key, item in data.items())
         case list() | tuple():
             inner = ((f"[{number}]", item) for number, item in enumerate(data))
-        case _:
+        case None | bool() | int() | float():
             return None
+        case _:
+            # XML-RPC has strings of bytes.
+            return place
     for name, item in inner:
         found = _unspeakable(item, place + name, depth + 1)
         if found is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from configmanager.alone import RUNTIME_FOLDER
 from configmanager.notify import still_working
 from configmanager.takeover import Link, identity
+from host.alone import alone
 from host.events import Events
 from host.http import HttpClient, ServerUnreachable, http_of
 from host.run import Runner
@@ -48,13 +50,21 @@ class Images:
     """Unpacks images for the backends: from the dongle where it has them, else from neighbours or the server.
 
     With `shares` off nothing is taken from neighbours, and nothing given to them meanwhile.
-    The dongle is mounted only meanwhile: images are seldom needed, and a dongle may be pulled out.
+    The dongle is mounted only meanwhile: images are seldom needed, and a dongle may be pulled out. Others may
+    use it at once, in other processes too, which is what `turns`, a folder in RAM, is for.
     """
 
     def __init__(
-        self, run: Runner, events: Events, folder: Path = CACHE_FOLDER, *, shares: bool = True
+        self,
+        run: Runner,
+        events: Events,
+        folder: Path = CACHE_FOLDER,
+        *,
+        shares: bool = True,
+        turns: Path = RUNTIME_FOLDER,
     ) -> None:
         self._shares = shares
+        self._turns = turns
         self._run = run
         self._events = events
         self._folder = folder
@@ -178,21 +188,23 @@ class Images:
 
     @contextmanager
     def _cache(self) -> Iterator[Cache]:
-        dongle = media.survey(self._run).dongle
+        self._turns.mkdir(parents=True, exist_ok=True)
+        # Nobody mounts it for writing while it is looked into.
+        with alone(self._turns):
+            dongle = media.survey(self._run).dongle
         if dongle is None:
             self._events.tell("media.missing", what="cache")
             yield Cache(None, self._events)
             return
-        try:
-            writable = dongles.mount_dongle(self._run, dongle, self._folder)
-        except CommandError as error:
-            self._events.tell("media.unusable", what="cache", device=dongle.device, detail=error.detail)
-            yield Cache(None, self._events)
-            return
-        try:
-            yield Cache(self._folder, self._events, writable=writable)
-        finally:
-            dongles.unmount_dongle(self._run, self._folder)
+        with ExitStack() as stack:
+            shared = dongles.shared_dongle(self._run, dongle, self._folder, self._turns)
+            try:
+                cache = Cache(self._folder, self._events, writable=stack.enter_context(shared))
+            except (CommandError, OSError) as error:
+                detail = error.detail if isinstance(error, CommandError) else str(error)
+                self._events.tell("media.unusable", what="cache", device=dongle.device, detail=detail)
+                cache = Cache(None, self._events)
+            yield cache
 
 
 def _details(documents: Documents, configuration: NodeConfiguration) -> NodeDetails | None:

@@ -23,6 +23,7 @@ from configmanager.backends.sliver_seed import seeds_of
 from configmanager.backends.sliver_start import SliverFailed, Starter
 from configmanager.backends.sliver_tree import NotOurSliver, SliverTree
 from configmanager.kept import OfSlivers
+from configmanager.notify import still_working
 from configmanager.slots import Slot, Slots
 from wire.errors import BootError, CommandError, ConfigurationError
 from wire.messages import ImageRef
@@ -78,6 +79,8 @@ class Slivers(Backend):
         self._accounts = Accounts(node.run, node.root)
         self._starter = Starter(node.run, node.events)
         self._noted: set[str] = set()
+        # Of what was noted, that which had its turn in this pass.
+        self._had_turn: set[str] = set()
         self._digests = OfSlivers(sliver_files.digest)
 
     # --- the manager's passes ---
@@ -96,6 +99,7 @@ class Slivers(Backend):
         return tuple(found)
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
+        self._had_turn.clear()
         there = {item.name: item for item in observed}
         wanted = desired.instantiated
         names = {sliver.name for sliver in wanted}
@@ -146,7 +150,8 @@ class Slivers(Backend):
         self.node.events.tell("sliver.removed", name=name)
 
     def unit(self, name: str) -> str:
-        made = self._records.get(name)
+        # Events name files and much else, of which there can be no record.
+        made = next((made for made in self._records.all() if made.name == name), None)
         return _unit(made.machine) if made is not None else ""
 
     # --- what a slice asks for on this node; each says whether it is done, and raises any BootError ---
@@ -181,9 +186,16 @@ class Slivers(Backend):
         return True
 
     def _do_noted(self, desired: NodeSlivers) -> None:
-        """Do what was decided since the pass began, which may take an hour where many slivers start."""
-        while self._noted:
-            name = self._noted.pop()
+        """Do what was decided since the pass began, which may take an hour where many slivers start.
+
+        Each sliver has one turn a pass, or whoever goes on deciding would keep it from all else. What is left
+        is in the records, and the next pass was asked for.
+        """
+        while left := self._noted - self._had_turn:
+            name = left.pop()
+            self._noted.discard(name)
+            self._had_turn.add(name)
+            still_working()
             try:
                 self._converge(desired, name, fresh=True)
             except (BootError, OSError) as error:

@@ -2,13 +2,14 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from host.mounts import mount_table
-from host.run import Runner
-from hwdetect.dongle import Dongle, mount_dongle, unmount_dongle
+from host.run import CommandFailed, Runner
+from hwdetect.dongle import Dongle, mount_dongle, shared_dongle, unmount_dongle
 from hwdetect.media import _candidates
 from hwdetect.udev import Device
 
@@ -89,3 +90,46 @@ def test_the_dongle_is_mounted_for_writing_where_that_is_possible(loop, tmp_path
     unmount_dongle(Runner(), folder)
     unmount_dongle(Runner(), folder)
     assert not any(mount.target == folder for mount in mount_table())
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from host.run import CommandFailed, Runner
+from hwdetect.dongle import Dongle, shared_dongle
+
+node, fstype, folder, turns = sys.argv[1:]
+with shared_dongle(Runner(), Dongle(node, node, fstype, 0), Path(folder), Path(turns)):
+    pass
+"""
+
+
+@pytest.mark.parametrize("fstype", ["ext2", "ext4"])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_the_last_of_several_processes_unmounts_the_dongle(loop, tmp_path, fstype, read_only):
+    node = loop(fstype, read_only=read_only)
+    folder = tmp_path / "cache"
+
+    def is_mounted():
+        return any(mount.target == folder for mount in mount_table())
+
+    with shared_dongle(Runner(), Dongle(node, node, fstype, SIZE), folder, tmp_path) as writable:
+        assert writable is not read_only
+        command(sys.executable, "-c", OTHER, node, fstype, folder, tmp_path)
+        assert is_mounted()
+        # Nor does anybody else, who knows nothing of it.
+        with pytest.raises(CommandFailed):
+            unmount_dongle(Runner(), folder)
+        if writable:
+            (folder / "blob").write_text("b")
+    assert not is_mounted()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dongle_that_somebody_is_in_stays_mounted_and_nothing_is_undone(loop, tmp_path, caplog):
+    node, folder = loop("ext4"), tmp_path / "cache"
+    with shared_dongle(Runner(), Dongle(node, node, "ext4", SIZE), folder, tmp_path):
+        handle = os.open(folder, os.O_RDONLY)
+    os.close(handle)
+    assert "the dongle stays mounted" in caplog.text
+    unmount_dongle(Runner(), folder)

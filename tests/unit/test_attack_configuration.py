@@ -82,6 +82,17 @@ def test_one_slivers_fault_is_cheap_however_large(tmp_path: Path, make: Callable
     assert len(records.refused["sliver bad"]) < 1000
 
 
+def test_bytes_where_nobody_looks_are_one_slivers_fault(tmp_path: Path) -> None:
+    """XML-RPC has them, JSON has not, and what a sliver has beside its known fields is kept as it came."""
+    body = xmlrpc.dump_reply(one(unknown={"deep": [b"\0"]}))
+    records = Records(tmp_path / "records.sqlite")
+    records.store(plain_of(xmlrpc.load_reply(body)))
+    assert list(records.refused) == ["sliver bad"]
+    assert records.refused["sliver bad"].endswith("in unknown.deep[0]")
+    assert (whole := Records(tmp_path / "records.sqlite").load()) is not None
+    assert [sliver.name for sliver in whole.slivers] == ["demo_one"]
+
+
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_what_no_node_has_is_refused_as_a_whole(tmp_path: Path, make: Callable[[], dict[str, Any]]) -> None:
     text = json.dumps(make(), separators=(",", ":"))

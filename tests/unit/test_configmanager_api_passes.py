@@ -15,7 +15,7 @@ import pytest
 from configmanager.api.answer import Answers
 from configmanager.api.callers import OPERATOR
 from configmanager.api.node import NodeSide
-from configmanager.backends import sliver_start
+from configmanager.backends import sliver_start, slivers
 from configmanager.backends.slivers import Slivers
 from configmanager.converge import converge
 from configmanager.decisions import Decisions
@@ -33,6 +33,7 @@ DELEGATED = replace(
 )
 LATER = replace(SLIVER, name="later", slice_id=4, attributes=(), image="large")
 LAST = replace(LATER, name="most_late", slice_id=5)
+LAST_UNIT = r"sliver@most\x2dlate.service"
 KNOWN = replace(DESIRED, slivers=(SLIVER, DELEGATED))
 SAID = replace(
     DESIRED, slivers=(SLIVER, DELEGATED, LATER, LAST), images=(*DESIRED.images, ImageRef("large", NEW))
@@ -145,3 +146,53 @@ def test_a_failed_start_that_was_put_off_is_tried_afresh(site: Site) -> None:
     site.unpacked.set()
     assert running.result(SECONDS) == []
     assert site.fake.runner.active[UNIT] == "active"
+
+
+def test_who_decides_without_end_has_one_turn_a_pass(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl, starts, working = site.fake.runner._systemctl, 0, []
+    monkeypatch.setattr(slivers, "still_working", lambda: working.append(1))
+
+    def hostile(words: list[str]) -> str:
+        nonlocal starts
+        if UNIT in words and "start" in words:
+            starts += 1
+            # The test's own end, where the pass has none.
+            if starts < 20:
+                assert site.call("ReCreate", "demo_one") == 1
+        return systemctl(words)
+
+    running = site.threads.submit(site.make_so)
+    assert site.unpacking.wait(SECONDS)
+    assert site.call("ReCreate", "demo_one") == 1
+    monkeypatch.setattr(site.fake.runner, "_systemctl", hostile)
+    site.unpacked.set()
+    assert running.result(SECONDS) == []
+    assert (starts, len(working)) == (1, 1)
+    assert [item.name for item in site.backend.observe()] == ["demo_one", "later", "left", "most_late"]
+    # The last call is not lost: it has asked for a pass, which does it.
+    assert len(site.woken) == 2
+    monkeypatch.setattr(site.fake.runner, "_systemctl", systemctl)
+    data = site.fake.root / "var/lib/slivers/demo-one/upper/data"
+    data.write_text("old")
+    assert site.make_so() == []
+    assert not data.exists()
+    assert site.fake.runner.active[UNIT] == "active"
+
+
+def test_the_next_pass_has_a_turn_for_it_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl, data = site.fake.runner._systemctl, site.fake.root / "var/lib/slivers/demo-one/upper/data"
+    site.unpacked.set()
+    assert site.make_so() == []
+
+    def calling(words: list[str]) -> str:
+        if "start" in words and "sliver@later.service" in words:
+            assert site.call("ReCreate", "demo_one") == 1
+        return systemctl(words)
+
+    monkeypatch.setattr(site.fake.runner, "_systemctl", calling)
+    for _ in range(2):
+        # It is called during the first one's start, and done before the second one's.
+        site.fake.runner.active |= dict.fromkeys(("sliver@later.service", LAST_UNIT), "failed")
+        data.write_text("old")
+        assert site.make_so() == []
+        assert not data.exists()

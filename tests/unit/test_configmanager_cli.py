@@ -17,6 +17,7 @@ from configmanager import alone as module
 from configmanager import cli, passes, show
 from configmanager.alone import DAEMON, Busy, NoPass, alone, ask, daemon
 from configmanager.backends.services import Services
+from configmanager.backends.slivers import Slivers
 from configmanager.passes import Failure, Outcome
 from configmanager.reboots import Reboots
 from configmanager.records import Records
@@ -155,6 +156,17 @@ def test_logs(node: FakeNode, tmp_path: Path) -> None:
     assert [event["seq"] for event in plain["events"]] == [2]
     assert plain["journal"] == {"bm-clock.service": "out of luck"}
     assert "nothing was told of x" in said("logs", "x", status=1)
+
+
+def test_logs_of_what_is_no_sliver_but_has_events(
+    node: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_backends", lambda: (Slivers(node.node),))
+    for name in ("/etc/motd", "sliver demo_two", "Demo"):
+        event = {"time": 0.0, "event": "error", "name": name, "title": "T", "detail": "d", "code": "c"}
+        (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+        assert "error: T: d" in said("logs", name)
+    assert "nothing was told of /etc/issue" in said("logs", "/etc/issue", status=1)
 
 
 def test_a_table_keeps_its_columns() -> None:

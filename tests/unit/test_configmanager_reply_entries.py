@@ -48,6 +48,7 @@ def test_a_sound_reply_refuses_nothing() -> None:
         ({"attributes": [{"tagname": "x y", "value": ""}]}, "tagname 'x y' is not a name in attributes[0]"),
         ({"attributes": [{"tagname": "cpu_min", "value": "lots"}]}, "cpu_min is 'lots'"),
         ({"attributes": [{"tagname": "x", "value": "a\0b"}]}, "in attributes[0].value"),
+        ({"unknown": [{"to_us": b"a"}]}, "in unknown[0].to_us"),
         ({"keys": [{"key_type": "ssh", "key": "a\nb"}]}, "in keys[0]"),
         ({"slice_id": "2"}, "in slice_id"),
     ],

@@ -96,6 +96,12 @@ def test_its_unit_is_known_as_long_as_it_is_there(fake: FakeNode) -> None:
     assert Slivers(fake.node).unit("demo_one") == UNIT
 
 
+@pytest.mark.parametrize("name", ["/etc/motd", "sliver demo_one", "Demo_one", "", "..", "x" * 300])
+def test_what_can_be_no_sliver_has_no_unit(fake: FakeNode, name: str) -> None:
+    converge(fake, DESIRED)
+    assert Slivers(fake.node).unit(name) == ""
+
+
 def test_a_second_pass_changes_nothing(fake: FakeNode) -> None:
     converge(fake, DESIRED)
     before = len(fake.runner.verbs())

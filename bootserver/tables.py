@@ -11,7 +11,7 @@ from wire.messages import DiskPolicy, Minimum, NodeDetails, VolumeSizes
 from wire.slivers import Instantiation, NodeService
 
 # Written into `settings` at init; a database with another number is refused, never guessed at.
-SCHEMA = 8
+SCHEMA = 9
 
 
 class Base(DeclarativeBase):
@@ -195,8 +195,10 @@ class Slice(Base):
     """A slice: what its slivers are made of on every node that carries one."""
 
     __tablename__ = "slices"
+    # By its id nodes tell a slice from one that had the name before, whose disks it must not get.
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(32), unique=True)
     image: Mapped[str] = mapped_column(String(64))
     # Who brings its slivers up, as wire.slivers.Instantiation has it.

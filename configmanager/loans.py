@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from wire.slivers import check_name
+
 MINIMUM = {
     "cpu_min": 0,
     "cpu_share": 16,
@@ -33,6 +35,8 @@ class Loan:
     amount: int
 
     def __post_init__(self) -> None:
+        # It is kept on the node's disk, whether or not there is such a sliver. So much says what is wrong.
+        check_name(self.recipient[:64])
         if self.resource not in MINIMUM:
             raise ValueError(f"{self.resource[:32]!r} cannot be lent, only {', '.join(sorted(MINIMUM))}")
         if not 0 <= self.amount <= MOST_AMOUNT:

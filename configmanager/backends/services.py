@@ -7,6 +7,7 @@ the disk before it is done, so that a power cut or a kill at any point ends in o
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +26,9 @@ from configmanager.backends.sliver_images import SliverImages
 from host.run import CommandFailed, Runner
 from wire.conf_files import ConfFile
 from wire.errors import CommandError, ConfigurationError
-from wire.slivers import NodeSlivers
+from wire.slivers import NodeService, NodeSlivers
+
+log = logging.getLogger(__name__)
 
 PREFIX = "bm-"
 FOLDER = Path("etc/systemd/system")
@@ -96,6 +99,14 @@ class Services(Backend):
             self.teardown(action.name)
             return
         service = next(item for item in desired.services if item.name == action.name)
+        try:
+            self._converge(desired, service)
+        except OSError:
+            # The disk is full, for days maybe.
+            self._run_what_is_laid(service.name)
+            raise
+
+    def _converge(self, desired: NodeSlivers, service: NodeService) -> None:
         wanted, record = version_of(desired, service), self._records.get(service.name)
         if record.bad == wanted.digest and record.good is not None:
             self._put_back(record, record.good)
@@ -205,6 +216,18 @@ class Services(Backend):
         # One that did its work and ended well does not do it again.
         if version.service.unit and not units.state(self.node.run, _unit(version.service.name)).up:
             self._start(version)
+
+    def _run_what_is_laid(self, name: str) -> None:
+        """See that a service runs whose change was given up, the old text or the new one."""
+        unit = self.unit(name)
+        if not unit:
+            return
+        try:
+            self.node.run(["systemctl", "--quiet", "enable", "--", unit])
+            if not units.state(self.node.run, unit).up:
+                units.start(self.node.run, unit)
+        except CommandError as error:
+            log.warning("%s is left to the next pass: %s", name, error)
 
     def _start(self, version: Version) -> None:
         if not version.service.unit:

@@ -17,12 +17,14 @@ from typing import Any
 from configmanager.kept import ReadFiles
 from host.files import sync_folder, write_atomic
 from wire.errors import ConfigurationError
-from wire.slivers import check_name, machine_name
+from wire.slivers import Sliver, check_name, machine_name
 from wire.structure import MalformedMessage, structure_json, unstructure
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path("var/lib/configmanager/slivers")
+# Where a damaged record leaves only the name.
+_ANY_SLICE = 0
 
 
 class NoSuchSliver(ConfigurationError):
@@ -44,11 +46,17 @@ class Made:
 
     name: str
     machine: str
+    slice_id: int = _ANY_SLICE
     manifest: str = ""
     start_digest: str = ""
     digest: str = ""
     held: bool = False
     anew: bool = False
+
+
+def is_of_another(slice_id: int, sliver: Sliver) -> bool:
+    """Whether what is a sliver of that slice was made for another one, which had the name before."""
+    return slice_id not in (_ANY_SLICE, sliver.slice_id)
 
 
 class SliverRecords:

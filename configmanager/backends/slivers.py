@@ -18,7 +18,7 @@ from configmanager.backends import network_kernel, sliver_files, units
 from configmanager.backends.base import Action, Backend, Item, Node, Verb
 from configmanager.backends.sliver_accounts import Accounts
 from configmanager.backends.sliver_images import SliverImages
-from configmanager.backends.sliver_record import Made, NoSuchSliver, SliverRecords
+from configmanager.backends.sliver_record import Made, NoSuchSliver, SliverRecords, is_of_another
 from configmanager.backends.sliver_seed import seeds_of
 from configmanager.backends.sliver_start import SliverFailed, Starter
 from configmanager.backends.sliver_tree import NotOurSliver, SliverTree
@@ -56,6 +56,7 @@ class SliverItem(Item):
 
     active: bool = False
     held: bool = False
+    slice_id: int = 0
 
 
 class Slivers(Backend):
@@ -93,9 +94,8 @@ class Slivers(Backend):
         for item in made:
             state = states[_unit(item.machine)]
             digest = item.digest if item.name in whole else ""
-            found.append(
-                SliverItem(item.name, digest, state.active == "active", not state.stopped, item.held)
-            )
+            running = state.active == "active"
+            found.append(SliverItem(item.name, digest, running, not state.stopped, item.held, item.slice_id))
         return tuple(found)
 
     def plan(self, desired: NodeSlivers, observed: tuple[Item, ...]) -> tuple[Action, ...]:
@@ -113,6 +113,8 @@ class Slivers(Backend):
     def _action(self, sliver: Sliver, item: Item | None) -> Action | None:
         if item is None:
             return Action(Verb.CREATE, sliver.name, "is not there")
+        if isinstance(item, SliverItem) and is_of_another(item.slice_id, sliver):
+            return Action(Verb.CREATE, sliver.name, "is of another slice of this name: its disk is removed")
         if not item.digest:
             return Action(Verb.CREATE, sliver.name, "was not finished")
         if item.digest != self._digests.get(sliver):
@@ -232,8 +234,20 @@ class Slivers(Backend):
         if made is None:
             slot = self._slots.all().get(sliver.name)
             self._accounts.check(sliver.name, slot.account if slot is not None else None)
-            made = self._records.save(Made(sliver.name, sliver.machine))
+            made = self._records.save(Made(sliver.name, sliver.machine, sliver.slice_id))
+        elif made.slice_id != sliver.slice_id:
+            made = self._hand_over(sliver, made)
         return self._slots.take(sliver.name, self.name), made
+
+    def _hand_over(self, sliver: Sliver, made: Made) -> Made:
+        """Have a sliver be this slice's: nothing of another one stays."""
+        if not is_of_another(made.slice_id, sliver):
+            return self._records.change(made.name, slice_id=sliver.slice_id)
+        slot = self._slots.all().get(made.name)
+        if slot is not None:
+            # Who is connected could begin new sessions, in the sliver that is made now.
+            self._accounts.remove(made.name, slot.account)
+        return self._records.change(made.name, slice_id=sliver.slice_id, digest="", held=False, anew=True)
 
     def _clear(self, made: Made) -> Made:
         self._stop(made)

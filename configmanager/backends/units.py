@@ -21,11 +21,14 @@ class UnitState:
     active: str
     result: str
     kind: str
+    remains: bool = False
 
     @property
     def up(self) -> bool:
         """Whether it runs, or did its work and ended well as a oneshot does."""
-        done = self.kind == "oneshot" and self.active == "inactive" and self.result == "success"
+        ended_well = self.active == "inactive" and self.result == "success"
+        # One with RemainAfterExit= is active then, and inactive when somebody stopped it.
+        done = self.kind == "oneshot" and ended_well and not self.remains
         return done or self.active in ("active", "activating", "reloading", "refreshing")
 
     @property
@@ -36,9 +39,14 @@ class UnitState:
 
 def states(run: Runner, units: Sequence[str]) -> dict[str, UnitState]:
     """Return the state of each unit; one that systemd does not know is inactive."""
-    shown = properties(run, units, ("ActiveState", "Result", "Type"))
+    shown = properties(run, units, ("ActiveState", "Result", "Type", "RemainAfterExit"))
     return {
-        unit: UnitState(values.get("ActiveState", ""), values.get("Result", ""), values.get("Type", ""))
+        unit: UnitState(
+            values.get("ActiveState", ""),
+            values.get("Result", ""),
+            values.get("Type", ""),
+            values.get("RemainAfterExit") == "yes",
+        )
         for unit, values in shown.items()
     }
 

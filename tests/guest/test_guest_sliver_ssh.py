@@ -118,6 +118,20 @@ def test_another_slices_key_opens_nothing(node, tmp_path):
     node.converge(node.sliver())
 
 
+def test_a_connection_without_a_session_ends_and_one_with_a_session_goes_on(node, tmp_path):
+    path = tmp_path / "control"
+    shared = ["-o", f"ControlPath={path}"]
+    line = node.ssh_line("demo_one", "cat", options=[*shared, "-o", "ControlMaster=yes"])
+    idle = subprocess.Popen(node.ssh_line("demo_one", options=["-N"]), stdout=subprocess.DEVNULL)
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as used:
+        # 30 s after it came in, which an emulated machine takes its time for.
+        assert idle.wait(120) == 255
+        for number in range(3):
+            assert node.ssh("demo_one", f"echo {number}", options=shared).stdout == f"{number}\n"
+        assert used.communicate("still there\n", timeout=60)[0] == "still there\n"
+        assert used.returncode == 0
+
+
 def test_sessions_end_with_the_sliver(node):
     session = subprocess.Popen(node.ssh_line("demo_one", "sleep infinity"), stdout=subprocess.DEVNULL)
     eventually(

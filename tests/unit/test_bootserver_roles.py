@@ -37,6 +37,17 @@ def test_slices_and_services(server, tmp_path):
     assert (reply["slivers"], reply["services"]) == ([], [])
 
 
+def test_a_slice_that_takes_a_removed_ones_name_has_another_number(server):
+    server.add()
+    numbers = []
+    for _ in range(2):
+        server.cli("slice", "add", "web", "--image", "sliver")
+        server.cli("slice", "add-node", "web", "node1")
+        numbers.append(server.client().call("GetSlivers")["slivers"][0]["slice_id"])
+        server.cli("slice", "remove", "web", "--yes")
+    assert numbers[0] != numbers[1]
+
+
 def test_a_slice_is_changed_where_it_is(server, tmp_path):
     server.add()
     (tmp_path / "key").write_text("ssh-ed25519 AAAA someone\n")

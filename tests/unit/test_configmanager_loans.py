@@ -80,10 +80,13 @@ def test_nothing_is_made_of_nothing_and_everybody_keeps_the_least(loans):
         [["b", ["cpu_share"], 1]],
         ["abc"],
         [["b", "cpu_share", 1]] * (MOST_LOANS + 1),
+        [["x" * 1000, "cpu_share", 1]],
+        [["", "cpu_share", 1]],
+        [["../b", "cpu_share", 1]],
     ],
 )
 def test_what_is_no_list_of_loans_is_refused(data):
-    with pytest.raises(ValueError, match=r"loan|lent|amount"):
+    with pytest.raises(ValueError, match=r"loan|lent|amount|name"):
         Loan.read(data)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from configmanager.backends import health, service_record, services
+from configmanager.backends import health, layers, service_record, services
 from configmanager.backends.base import Verb
 from configmanager.backends.health import ServiceUnhealthy
 from configmanager.backends.node_files import UnsuitableOverlay
 from configmanager.backends.placing import Places
 from configmanager.backends.services import OverlayUnknown, ServiceFailed, ServicePutBack, Services
+from host import files
 from tests.unit.configmanager_fakes import FakeRunner
 from tests.unit.service_versions import (
     NEW,
@@ -181,9 +182,44 @@ def test_a_full_disk_leaves_the_old_version_running(fake: WebNode, monkeypatch: 
     with pytest.raises(OSError, match="No space"):
         passed(fake.node, TWO)
     assert fake.files() == one
-    assert fake.runner.verbs() == []
+    # Which changes nothing: it is enabled.
+    assert fake.runner.verbs() == [f"enable {UNIT}"]
     monkeypatch.undo()
     assert converge(fake, TWO) == [Verb.CHANGE]
+
+
+@pytest.mark.parametrize("room", range(9))
+def test_a_disk_that_is_full_in_the_middle_of_a_change_leaves_one_of_the_two_running(
+    fake: WebNode, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    converge(fake, TWO)
+    two = fake.files()
+    converge(fake, NOTHING)
+    converge(fake, ONE)
+    one = fake.files()
+    left = room
+
+    def write_atomic(path: Path, *arguments: Any, **options: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(28, "No space left on device", str(path))
+        files.write_atomic(path, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        for module in (layers, service_record):
+            patched.setattr(module, "write_atomic", write_atomic)
+        for _ in range(3):
+            try:
+                passed(fake.node, TWO)
+            except OSError:
+                assert left < 0
+            assert fake.runner.active[UNIT] == "active"
+            assert fake.files() in (one, two)
+            last = [verb for verb in fake.runner.verbs() if verb.endswith(f"able {UNIT}")][-1]
+            assert last == f"enable {UNIT}"
+    assert Verb.REMOVE not in converge(fake, TWO)
+    assert fake.files() == two
 
 
 def test_an_image_that_cannot_be_brought_leaves_the_old_version_running(fake: WebNode) -> None:

@@ -70,15 +70,17 @@ def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("active", "result", "kind", "up"),
+    ("state", "up"),
     [
-        ("active", "success", "simple", True),
-        ("activating", "success", "notify", True),
-        ("inactive", "success", "simple", False),
-        ("inactive", "success", "oneshot", True),
-        ("failed", "exit-code", "oneshot", False),
-        ("", "", "", False),
+        (UnitState("active", "success", "simple"), True),
+        (UnitState("activating", "success", "notify"), True),
+        (UnitState("inactive", "success", "simple"), False),
+        (UnitState("inactive", "success", "oneshot"), True),
+        (UnitState("active", "success", "oneshot", remains=True), True),
+        (UnitState("inactive", "success", "oneshot", remains=True), False),
+        (UnitState("failed", "exit-code", "oneshot"), False),
+        (UnitState("", "", ""), False),
     ],
 )
-def test_when_a_unit_counts_as_up(active: str, result: str, kind: str, up: bool) -> None:
-    assert UnitState(active, result, kind).up is up
+def test_when_a_unit_counts_as_up(state: UnitState, up: bool) -> None:
+    assert state.up is up

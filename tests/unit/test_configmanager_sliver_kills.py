@@ -31,7 +31,7 @@ from host.run import Completed
 from tests.unit.configmanager_fakes import FakeNode, FakeRunner
 from tests.unit.test_configmanager_slivers import DESIRED, NEW, NOTHING, OLD, SLIVER, UNIT
 from wire.messages import ImageRef
-from wire.slivers import NodeSlivers
+from wire.slivers import NodeSlivers, SliverKey
 
 NEWER = replace(DESIRED, images=(ImageRef("sliver", NEW),))
 CHANGED = replace(DESIRED, slivers=(replace(SLIVER, initscript="echo other", keys=()),))
@@ -174,6 +174,24 @@ def test_making_anew_never_lays_what_was_written_over_another_image(
         assert is_settled(fake, NEWER)
         assert data.exists() == (OLD in settings.read_text())
         assert images(fake) == {OLD if data.exists() else NEW}
+
+
+def test_handing_over_to_another_slice_of_the_name(fake: FakeNode, points: Points, every: int) -> None:
+    data = fake.root / "var/lib/slivers/demo-one/upper/data"
+    keys = fake.root / "etc/ssh/slivers/demo_one"
+    theirs = replace(SLIVER, slice_id=2, keys=(SliverKey("ssh", "ssh-ed25519 BBBB other"),))
+    other = replace(DESIRED, slivers=(theirs,))
+
+    def old(backend: Slivers) -> None:
+        passes(NOTHING)(backend)
+        passes(DESIRED)(backend)
+        data.write_text("the former owner's")
+
+    for _ in cut_short(fake, points, every, old, passes(other)):
+        assert not (data.exists() and keys.exists() and "BBBB" in keys.read_text())
+        passes(other)(Slivers(fake.node))
+        assert is_settled(fake, other)
+        assert not data.exists()
 
 
 def test_a_folder_that_vanished_leaves_no_image_behind(fake: FakeNode, points: Points, every: int) -> None:

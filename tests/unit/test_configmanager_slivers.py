@@ -17,7 +17,7 @@ from configmanager.backends.sliver_accounts import NameTaken
 from configmanager.backends.sliver_record import NoSuchSliver
 from configmanager.backends.sliver_start import SliverFailed, SliverFailing, SliverSlow
 from configmanager.backends.sliver_tree import LiveMounts, NotOurSliver
-from configmanager.backends.slivers import NoSliverImage, Slivers
+from configmanager.backends.slivers import NoSliverImage, SliverItem, Slivers
 from configmanager.decisions import Decisions
 from configmanager.slots import Slots
 from host.http import ServerUnreachable
@@ -154,6 +154,38 @@ def test_a_newer_image_is_for_new_slivers_and_for_those_made_again(fake: FakeNod
     assert images(fake) == [NEW]
     assert not (folder(fake) / "upper/data").exists()
     assert f"IMAGE={NEW}" in (folder(fake) / "settings").read_text()
+
+
+def test_another_slice_of_the_name_gets_nothing_of_the_one_before(fake: FakeNode) -> None:
+    converge(fake, DESIRED)
+    (folder(fake) / "upper/data").write_text("the former owner's")
+    Slivers(fake.node).stop("demo_one")
+    backend, other = Slivers(fake.node), with_sliver(replace(SLIVER, slice_id=2))
+    (action,) = backend.plan(other, backend.observe())
+    assert action.reason == "is of another slice of this name: its disk is removed"
+    before = len(fake.runner.argvs)
+    assert converge(fake, other) == [Verb.CREATE]
+    assert not (folder(fake) / "upper/data").exists()
+    # He had stopped it, and may be connected still.
+    assert [item.held for item in Slivers(fake.node).observe() if isinstance(item, SliverItem)] == [False]
+    assert fake.runner.active[UNIT] == "active"
+    account = str(Slots(fake.root).all()["demo_one"].account)
+    assert ["pkill", "--signal", "KILL", "--uid", account] in fake.runner.argvs[before:]
+    assert converge(fake, other) == []
+
+
+def test_a_disk_of_another_slice_that_could_not_be_removed_is_nobodys(fake: FakeNode) -> None:
+    converge(fake, DESIRED)
+    (folder(fake) / "upper/data").write_text("the former owner's")
+    fake.runner.stuck.add(UNIT)
+    other = with_sliver(replace(SLIVER, slice_id=2))
+    with pytest.raises(SliverFailed):
+        converge(fake, other)
+    # Cut short, it is still another's; its number alone must not make it the new one's.
+    assert not (fake.root / "etc/ssh/slivers/demo_one").exists()
+    fake.runner.stuck.clear()
+    assert converge(fake, other) == [Verb.CREATE]
+    assert not (folder(fake) / "upper/data").exists()
 
 
 def test_a_stopped_sliver_is_started(fake: FakeNode) -> None:

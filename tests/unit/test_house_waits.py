@@ -26,6 +26,7 @@ REASONS = {
         "host/blivet_storage.py:_wait_for",
         "host/disks.py:_forget_partitions",
         "host/held_up.py:write_all",
+        "hwdetect/dongle.py:shared_dongle",
     },
     "no wait at all: it looks once": {
         "configmanager/cli.py:apply",

@@ -65,10 +65,13 @@ def reason(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it, down to the first cause."""
-    cause: object = error
-    while isinstance(cause, BaseException):
+    """Yield an error and what caused it, down to the first cause; each once."""
+    cause: BaseException | None = error
+    told: list[int] = []
+    while cause is not None and id(cause) not in told:
+        told.append(id(cause))
         yield cause
-        # urllib3 names the cause in one of these ways, through a proxy as an argument only.
-        inner = (cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args)
+        # requests and urllib3 name the cause in one of these ways, through a proxy as an argument only.
+        # Never as the context: what somebody has at hand while this comes has a cause of its own.
+        inner = (cause.__cause__, getattr(cause, "reason", None), *cause.args)
         cause = next((found for found in inner if isinstance(found, BaseException)), None)

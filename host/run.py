@@ -122,7 +122,8 @@ class Runner:
 
         It is hung up as soon as `until` says so. Raises CommandMissing, OSError.
         """
-        words = ["setsid", "--ctty", *_words(argv, None)]
+        # Whoever started this program may ignore Ctrl-C; who ignores it at the start does so for ever.
+        words = ["env", "--default-signal", "setsid", "--ctty", *_words(argv, None)]
         log.info("run at %s: %s", device, " ".join(words))
         handle = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         try:

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import threading
 import time
 from contextlib import ExitStack
@@ -116,6 +117,15 @@ def test_a_password_is_not_echoed_and_what_follows_is(consoles):
     assert "secret" not in serial.seen + screen.seen
 
 
+@pytest.fixture
+def started_in_the_background():
+    """As by a script that ends with `&`: such a program and all that it starts ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("started_in_the_background")
 def test_a_shell_runs_where_it_was_asked_for_with_its_own_control_characters(consoles):
     def script(terminal):
         terminal.ask("?")

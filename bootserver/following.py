@@ -15,7 +15,7 @@ from bootserver.events import PROGRAM
 from wire.errors import BootError, ConfigurationError, TransientError
 from wire.messages import RunLevel, TargetState
 
-# Longer than a node in debug mode waits before it asks again by itself.
+# Longer than a node in debug mode waits before it tries again by itself, but after a fifth such failure.
 SETTLE_SECONDS = 120.0
 # Starts of the installed system in a row of which it may tell nothing: one more than usual where a reboot
 # into the disk came back to the boot medium, and another one that somebody cut short.
